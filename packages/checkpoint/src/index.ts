@@ -1,1 +1,17 @@
-export {}
+/**
+ * @since 0.1.0
+ */
+export * as Checkpoint from "./Checkpoint.ts"
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointError from "./CheckpointError.ts"
+/**
+ * @since 0.1.0
+ */
+export * as Checkpointer from "./Checkpointer.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as Codec from "./Codec.ts"

@@ -1,0 +1,123 @@
+/**
+ * What can go wrong with a checkpoint, in types: each error has fields for programs and a message for people.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+/**
+ * An identifier that the database can't hold. It is refused rather than escaped: an escaped id would be a different
+ * id for every other reader of the same tables.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidIdentifier extends Schema.TaggedError<InvalidIdentifier>(
+  "@checkpool/checkpoint/CheckpointError/InvalidIdentifier"
+)("InvalidIdentifier", {
+  /** Which one: `threadId`, `namespace`, `checkpointId`, `parentId`, `channel`, `version`, `taskId`, `taskPath`. */
+  field: Schema.String,
+  reason: Schema.Literal("NotAString", "Empty", "Nul", "LoneSurrogate", "TooLong", "NotFinite"),
+  /** The identifier, cut to 64 characters. */
+  value: Schema.String
+}) {
+  override get message(): string {
+    return `${this.field} ${JSON.stringify(this.value)} ${identifierReasons[this.reason]}`
+  }
+}
+
+/**
+ * A value that can't be written, or can't be read back, without a loss.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SerializationError extends Schema.TaggedError<SerializationError>(
+  "@checkpool/checkpoint/CheckpointError/SerializationError"
+)("SerializationError", {
+  operation: Schema.Literal("encode", "decode"),
+  /** Which part of a checkpoint the value belongs to. */
+  part: Schema.Literal("channel", "metadata", "checkpoint"),
+  /** The channel's name; empty when the value belongs to no channel. */
+  channel: Schema.String,
+  /** The way from the channel's value to the offending one. */
+  path: Schema.Array(Schema.Union(Schema.String, Schema.Number)),
+  /** What is wrong and what to try. */
+  reason: Schema.String,
+  cause: Schema.optional(Schema.Defect)
+}) {
+  override get message(): string {
+    const where = this.part === "channel" ? `channel ${JSON.stringify(this.channel)}` : `the ${this.part}`
+    const path = this.path.length === 0 ? "" : ` at ${showPath(this.path)}`
+    return `Can't ${this.operation} ${where}${path}: ${this.reason}`
+  }
+}
+
+/**
+ * The tables are older than this library needs.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
+  "@checkpool/checkpoint/CheckpointError/SchemaOutdated"
+)("SchemaOutdated", {
+  /** The database schema that holds the tables. */
+  schema: Schema.String,
+  /** The version found in `checkpoint_migrations`, in Python's numbering; -1 when there are no tables. */
+  have: Schema.Int,
+  need: Schema.Int
+}) {
+  override get message(): string {
+    const found = this.have < 0 ? "has no checkpoint tables" : `has checkpoint tables of version ${this.have}`
+    return (
+      `Schema ${JSON.stringify(this.schema)} ${found}, but version ${this.need} is needed. ` +
+      `Build the layer once with { setup: "migrate" }, as a user that may alter these tables.`
+    )
+  }
+}
+
+/**
+ * The database did not do what it was asked. The `cause` is the client's error (a `SqlError`), so that what a pool or
+ * a server said can be found in it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
+  "@checkpool/checkpoint/CheckpointError/CheckpointerError"
+)("CheckpointerError", {
+  operation: Schema.Literal("setup", "put", "putWrites", "get"),
+  cause: Schema.Defect
+}) {
+  override get message(): string {
+    return `Checkpointer.${this.operation} failed: ${showCause(this.cause)}`
+  }
+}
+
+const identifierReasons: { readonly [K in InvalidIdentifier["reason"]]: string } = {
+  NotAString: "is not a string",
+  Empty: "is empty; give it at least one character",
+  Nul: "holds a NUL character, which Postgres can't store in a text; leave it out",
+  LoneSurrogate:
+    "holds half of a surrogate pair, which has no UTF-8 form; was a string cut in the middle of a character?",
+  TooLong:
+    "makes a key of more than 2600 bytes together with the other identifiers, and Postgres can't index that; use a hash",
+  NotFinite: "is not a finite number, so it has no place in the order of versions"
+}
+
+const showPath = (path: ReadonlyArray<string | number>): string =>
+  path
+    .map((key) => (typeof key === "string" && /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`))
+    .join("")
+
+// The client's own message is general ("Failed to execute statement"); what happened is further in.
+const showCause = (cause: unknown): string => {
+  const messages: Array<string> = []
+  let error = cause
+  while (error instanceof Error && messages.length < 4) {
+    if (error.message !== "" && !messages.includes(error.message)) messages.push(error.message)
+    error = error.cause
+  }
+  return messages.length === 0 ? String(cause) : messages.join(": ")
+}

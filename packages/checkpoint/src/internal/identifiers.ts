@@ -1,0 +1,56 @@
+/** @internal */
+
+import type { ChannelVersion } from "../Checkpoint.ts"
+import { InvalidIdentifier } from "../CheckpointError.ts"
+
+/**
+ * Postgres refuses an index entry over 2,704 bytes. The rest pays for the entry's headers and padding; compression
+ * might fit more in, but then a key's fate would depend on its content.
+ *
+ * @internal
+ */
+export const maxKeyBytes = 2600
+
+/** @internal */
+export type Parts = ReadonlyArray<readonly [field: string, value: unknown, empty?: "mayBeEmpty"]>
+
+/** The parts of one key: each one fit for a text column, all of them together for an index. @internal */
+export const check = (parts: Parts): InvalidIdentifier | undefined => {
+  let bytes = 0
+  let longest = ["", "", -1] as [field: string, value: string, bytes: number]
+  for (const [field, value, empty] of parts) {
+    if (typeof value !== "string") return invalid(field, "NotAString", String(value))
+    if (value === "" && empty === undefined) return invalid(field, "Empty", value)
+    if (value.includes("\0")) return invalid(field, "Nul", value)
+    if (loneSurrogate.test(value)) return invalid(field, "LoneSurrogate", value)
+    const length = Buffer.byteLength(value)
+    bytes += length
+    if (length > longest[2]) longest = [field, value, length]
+  }
+  return bytes > maxKeyBytes ? invalid(longest[0], "TooLong", longest[1]) : undefined
+}
+
+/**
+ * A version as text, written as Postgres writes a JSON number: readers find a blob by comparing the two. They differ
+ * for numbers that JavaScript writes with an exponent.
+ *
+ * @internal
+ */
+export const versionText = (version: ChannelVersion): string | InvalidIdentifier => {
+  if (typeof version !== "number") return version
+  if (!Number.isFinite(version)) return invalid("version", "NotFinite", String(version))
+  const [mantissa = "", exponent] = String(version).split("e")
+  if (exponent === undefined) return mantissa
+  const sign = mantissa.startsWith("-") ? "-" : ""
+  const [whole = "", fraction = ""] = mantissa.slice(sign.length).split(".")
+  const point = whole.length + Number(exponent)
+  const digits = whole + fraction
+  return point <= 0
+    ? `${sign}0.${"0".repeat(-point)}${digits}`
+    : `${sign}${digits.padEnd(point, "0")}${digits.length > point ? `.${digits.slice(point)}` : ""}`
+}
+
+const loneSurrogate = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/
+
+const invalid = (field: string, reason: InvalidIdentifier["reason"], value: string): InvalidIdentifier =>
+  new InvalidIdentifier({ field, reason, value: value.slice(0, 64) })

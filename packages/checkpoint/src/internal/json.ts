@@ -1,0 +1,193 @@
+/**
+ * JSON as LangGraph's serializer reads it, written so that nothing is lost: what JSON has no form for becomes a record
+ * `{ lc: 2, … }` that LangGraph's reader knows, or is refused with its path.
+ *
+ * @internal
+ */
+
+/** @internal */
+export class Refusal {
+  readonly path: ReadonlyArray<string | number>
+  readonly reason: string
+  constructor(path: ReadonlyArray<string | number>, reason: string) {
+    this.path = path
+    this.reason = reason
+  }
+}
+
+/** Throws a `Refusal`. @internal */
+export const stringify = (value: unknown): string => {
+  const trail: Trail = { path: [], above: [] }
+  // The walk finds what JSON.stringify would lose. Nearly always there is nothing, and then the native one is fastest.
+  return isPlainJson(value, trail) ? JSON.stringify(value) : write(value)
+}
+
+/** For what `JSON.parse` has given: nothing in it is refused or changed. @internal */
+export const print = (value: unknown): string => write(value)
+
+/** Throws a `SyntaxError`. @internal */
+export const parse = (text: string): unknown => {
+  const value: unknown = JSON.parse(text)
+  return text.includes('"lc"') ? revive(value) : value
+}
+
+interface Trail {
+  readonly path: Array<string | number>
+  readonly above: Array<object>
+}
+
+const refuse = (trail: Trail, reason: string): never => {
+  throw new Refusal(trail.path.slice(), reason)
+}
+
+// True: JSON.stringify writes all of it. False: it takes `write`. A refusal: it can't be kept.
+const isPlainJson = (value: unknown, trail: Trail): boolean => {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return true
+    case "number":
+      if (Number.isNaN(value)) return refuse(trail, "NaN has no JSON form; store null or a string")
+      return Number.isFinite(value) && !Object.is(value, -0)
+    case "undefined":
+      return false
+    case "object":
+      return value === null || isPlainObject(value, trail)
+    case "bigint":
+      return refuse(trail, "a BigInt has no JSON form; store it as a string")
+    default:
+      return refuse(trail, `a ${typeof value} can't be stored; leave it out of the state`)
+  }
+}
+
+const isPlainObject = (value: object, trail: Trail): boolean => {
+  if (trail.above.includes(value))
+    return refuse(trail, "the value contains itself; store a tree, or ids in place of the cycle")
+  trail.above.push(value)
+  let plain = true
+  const each = (key: string | number, child: unknown) => {
+    trail.path.push(key)
+    if (!isPlainJson(child, trail)) plain = false
+    trail.path.pop()
+  }
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (Object.getOwnPropertySymbols(value).length > 0) refuse(trail, "a key that is a symbol can't be stored")
+  if (Array.isArray(value)) {
+    // Own keys come with the indices first, so the last one tells.
+    if (!/^\d*$/.test(Object.keys(value).at(-1) ?? "")) {
+      refuse(trail, "an array with properties of its own can't be stored; make it an object")
+    }
+    for (let i = 0; i < value.length; i++) each(i, value[i])
+  } else if (isRecordPrototype(prototype)) {
+    const record = value as Readonly<Record<string, unknown>>
+    if (record.lc === 2 && reviveRecord(record) !== record) {
+      refuse(trail, "an object of this form is LangGraph's own notation and would be read back as something else")
+    }
+    for (const key of Object.keys(record)) each(key, record[key])
+  } else {
+    plain = false
+    if (value instanceof Map && prototype === Map.prototype) {
+      let i = 0
+      for (const [key, child] of value) {
+        each(i, key)
+        each(typeof key === "string" ? key : i, child)
+        i++
+      }
+    } else if (value instanceof Set && prototype === Set.prototype) {
+      let i = 0
+      for (const child of value) each(i++, child)
+    } else if (value instanceof RegExp && prototype === RegExp.prototype) {
+      if (value.lastIndex !== 0)
+        refuse(trail, "a RegExp in the middle of a search can't be stored; reset its lastIndex")
+    } else if (!(value instanceof Uint8Array)) {
+      refuse(trail, unknownClass(value))
+    }
+  }
+  trail.above.pop()
+  return plain
+}
+
+const isRecordPrototype = (prototype: unknown): boolean =>
+  prototype === Object.prototype ||
+  prototype === null ||
+  // Plain objects of another realm (a vm context, a test runner).
+  (Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, "hasOwnProperty"))
+
+const unknownClass = (value: object): string => {
+  if (value instanceof Date) return "a Date has no JSON form; store date.toISOString() or date.getTime()"
+  if (value instanceof Error)
+    return "an Error can't be stored with its class, stack and cause; store its name and message"
+  if (value instanceof URL) return "a URL has no JSON form; store url.href"
+  const name = value.constructor?.name || "unnamed class"
+  return `an instance of ${name} would come back without its class; encode it to plain data first, with a Schema for example`
+}
+
+// What `isPlainJson` has let through, and only that.
+const write = (value: unknown): string => {
+  if (value === undefined) return '{"lc":2,"type":"undefined"}'
+  // JSON's grammar has these numbers, JSON.stringify hasn't: "-0" and "1e999" are read as -0 and Infinity.
+  if (typeof value === "number") {
+    return Object.is(value, -0) ? "-0" : Number.isFinite(value) ? String(value) : value > 0 ? "1e999" : "-1e999"
+  }
+  if (typeof value !== "object" || value === null) return JSON.stringify(value)
+  if (Array.isArray(value)) return `[${Array.from(value, write).join()}]`
+  if (value instanceof Map) {
+    return constructed(
+      "Map",
+      null,
+      `[${Array.from(value, ([key, child]) => `[${write(key)},${write(child)}]`).join()}]`
+    )
+  }
+  if (value instanceof Set) return constructed("Set", null, `[${Array.from(value, write).join()}]`)
+  if (value instanceof RegExp) return constructed("RegExp", null, `${JSON.stringify(value.source)},"${value.flags}"`)
+  if (value instanceof Uint8Array) return constructed("Uint8Array", "from", `[${Array.from(value).join()}]`)
+  return `{${Object.entries(value)
+    .map(([key, child]) => `${JSON.stringify(key)}:${write(child)}`)
+    .join()}}`
+}
+
+const constructed = (name: string, method: string | null, args: string): string =>
+  `{"lc":2,"type":"constructor","id":["${name}"],"method":${JSON.stringify(method)},"args":[${args}],"kwargs":{}}`
+
+// In place: an own key "__proto__" stays a key, because assigning to an existing own property never reaches the setter.
+/** @internal */
+export const revive = (value: unknown): unknown => {
+  if (typeof value !== "object" || value === null) return value
+  const children = value as Record<string, unknown>
+  for (const key of Object.keys(children)) children[key] = revive(children[key])
+  return Array.isArray(value) || children.lc !== 2 ? value : reviveRecord(children)
+}
+
+/**
+ * A closed set: a record is data, never an order to call something. Whatever is not exactly of a known form stays the
+ * object that it is.
+ */
+const reviveRecord = (record: Readonly<Record<string, unknown>>): unknown => {
+  if (record.type === "undefined") return undefined
+  if (record.type !== "constructor" || !Array.isArray(record.id) || record.id.length !== 1) return record
+  const name: unknown = record.id[0]
+  const args: unknown = record.args
+  if (!Array.isArray(args)) return record
+  const [first, second] = args as ReadonlyArray<unknown>
+  const plainCall = record.method === undefined || record.method === null
+  if (name === "Uint8Array" && (plainCall || record.method === "from")) {
+    return args.length === 1 && Array.isArray(first) && first.every(isByte) ? Uint8Array.from(first) : record
+  }
+  if (!plainCall) return record
+  if (name === "Set" && args.length === 1 && Array.isArray(first)) return new Set<unknown>(first)
+  if (name === "Map" && args.length === 1 && Array.isArray(first) && first.every(isEntry)) return new Map(first)
+  if (name === "Error" && args.length === 1 && typeof first === "string") return new Error(first)
+  if (name === "RegExp" && args.length === 2 && typeof first === "string" && typeof second === "string") {
+    try {
+      return new RegExp(first, second)
+    } catch {
+      return record
+    }
+  }
+  return record
+}
+
+const isByte = (value: unknown): value is number =>
+  typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 255
+
+const isEntry = (value: unknown): value is [unknown, unknown] => Array.isArray(value) && value.length === 2

@@ -1,0 +1,231 @@
+/**
+ * Between the model and the rows of LangGraph's tables. Both layers go through here, so they store the same things and
+ * refuse the same things; what is left to each of them is only where the rows are.
+ *
+ * @internal
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Checkpoint, CheckpointTuple, Key } from "../Checkpoint.ts"
+import { InvalidIdentifier, SerializationError } from "../CheckpointError.ts"
+import type * as Checkpointer from "../Checkpointer.ts"
+import * as Codec from "../Codec.ts"
+import * as Identifiers from "./identifiers.ts"
+import * as Json from "./json.ts"
+import * as Jsonb from "./jsonb.ts"
+import * as Order from "./order.ts"
+
+/** @internal */
+export interface CheckpointRow extends Key {
+  readonly parentId: string | null
+  /** Text of a JSON object, fit for JSONB. */
+  readonly checkpoint: string
+  readonly metadata: string
+}
+
+/** @internal */
+export interface BlobRow {
+  readonly channel: string
+  readonly version: string
+  readonly type: string
+  /** `null` with the type `empty`: the channel has a version but no value. */
+  readonly blob: Uint8Array | null
+}
+
+/** @internal */
+export interface WriteRow {
+  readonly taskId: string
+  readonly taskPath: string
+  readonly idx: number
+  readonly channel: string
+  readonly type: string
+  readonly blob: Uint8Array
+}
+
+/** @internal */
+export interface PutRows {
+  readonly checkpoint: CheckpointRow
+  /** Sorted by their key, so that concurrent statements lock them in the same order. */
+  readonly blobs: ReadonlyArray<BlobRow>
+}
+
+/** @internal */
+export const fromPut = Effect.fnUntraced(function* (
+  codec: Codec.Service,
+  options: Checkpointer.PutOptions
+): Effect.fn.Return<PutRows, InvalidIdentifier | SerializationError> {
+  const { checkpoint, newVersions, threadId } = options
+  const namespace = options.namespace ?? ""
+  const parentId = options.parentId ?? null
+  const thread = threadParts(threadId, namespace)
+  yield* valid([...thread, ["checkpointId", checkpoint.id]])
+  if (parentId !== null) yield* valid([...thread, ["parentId", parentId]])
+
+  const blobs: Array<BlobRow> = []
+  for (const channel of Object.keys(newVersions).sort(Order.codePoints)) {
+    const version = Identifiers.versionText(newVersions[channel]!)
+    if (version instanceof InvalidIdentifier) return yield* version
+    yield* valid([...thread, ["channel", channel, "mayBeEmpty"], ["version", version, "mayBeEmpty"]])
+    if (Object.hasOwn(checkpoint.channel_values, channel)) {
+      const { data, type } = yield* codec.encode(checkpoint.channel_values[channel], { part: "channel", channel })
+      blobs.push({ channel, version, type, blob: data })
+    } else {
+      blobs.push({ channel, version, type: "empty", blob: null })
+    }
+  }
+  return {
+    checkpoint: {
+      threadId,
+      namespace,
+      checkpointId: checkpoint.id,
+      parentId,
+      checkpoint: yield* encodeCheckpoint(codec, checkpoint),
+      metadata: Jsonb.encode(yield* encodeObject(codec, options.metadata, { part: "metadata", channel: "" }))
+    },
+    blobs
+  }
+})
+
+/** @internal */
+export const keyOf = ({ checkpointId, namespace, threadId }: CheckpointRow): Key => ({
+  threadId,
+  namespace,
+  checkpointId
+})
+
+/** @internal */
+export const checkGet = (options: Checkpointer.GetOptions): Effect.Effect<void, InvalidIdentifier> =>
+  valid([
+    ...threadParts(options.threadId, options.namespace ?? ""),
+    ...(options.checkpointId === undefined ? [] : ([["checkpointId", options.checkpointId]] as const))
+  ])
+
+/** @internal */
+export const toTuple = Effect.fnUntraced(function* (
+  codec: Codec.Service,
+  row: CheckpointRow,
+  blobs: ReadonlyArray<BlobRow>,
+  writes: ReadonlyArray<WriteRow>
+): Effect.fn.Return<CheckpointTuple, SerializationError> {
+  const { channel_values: inline, ...fields } = decodeCheckpoint(row.checkpoint)
+  const values =
+    inline === undefined || Object.keys(inline).length === 0
+      ? {}
+      : yield* decodeObject(codec, Json.print(inline), { part: "channel", channel: "" })
+  for (const { blob, channel, type } of blobs) {
+    // A channel may be called "__proto__": define, don't assign.
+    if (blob !== null) define(values, channel, yield* codec.decode({ type, data: blob }, { part: "channel", channel }))
+  }
+  const pendingWrites: Array<CheckpointTuple["pendingWrites"][number]> = []
+  for (const { blob, channel, idx: index, taskId, taskPath, type } of [...writes].sort(byApplication)) {
+    const value = yield* codec.decode({ type, data: blob }, { part: "channel", channel })
+    pendingWrites.push({ taskId, taskPath, index, channel, value })
+  }
+  return {
+    key: keyOf(row),
+    parentId: Option.fromNullable(row.parentId),
+    checkpoint: { ...fields, channel_values: values },
+    metadata: yield* decodeObject(codec, Jsonb.decode(row.metadata), { part: "metadata", channel: "" }),
+    pendingWrites
+  }
+})
+
+/** The blobs that a checkpoint names, as `jsonb_each_text(checkpoint -> 'channel_versions')` does. @internal */
+export const namedBlobs = (row: CheckpointRow): ReadonlyArray<readonly [channel: string, version: string]> =>
+  Object.entries(decodeCheckpoint(row.checkpoint).channel_versions).flatMap(([channel, version]) => {
+    const text = Identifiers.versionText(version)
+    return text instanceof InvalidIdentifier ? [] : [[channel, text] as const]
+  })
+
+/** @internal */
+export const putAttributes = (options: Checkpointer.PutOptions) =>
+  getAttributes({ ...options, checkpointId: options.checkpoint.id })
+
+/** @internal */
+export const getAttributes = (options: Checkpointer.GetOptions) => ({
+  "checkpoint.thread_id": options.threadId,
+  "checkpoint.namespace": options.namespace ?? "",
+  ...(options.checkpointId === undefined ? {} : { "checkpoint.id": options.checkpointId })
+})
+
+/** @internal */
+export const annotateSizes = (annotate: (key: string, value: unknown) => void, blobs: ReadonlyArray<BlobRow>): void => {
+  annotate("checkpoint.blobs", blobs.length)
+  annotate(
+    "checkpoint.blob_bytes",
+    blobs.reduce((bytes, { blob }) => bytes + (blob?.byteLength ?? 0), 0)
+  )
+}
+
+const threadParts = (threadId: string, namespace: string): Identifiers.Parts => [
+  ["threadId", threadId],
+  ["namespace", namespace, "mayBeEmpty"]
+]
+
+const valid = (parts: Identifiers.Parts): Effect.Effect<void, InvalidIdentifier> => {
+  const error = Identifiers.check(parts)
+  return error === undefined ? Effect.void : Effect.fail(error)
+}
+
+const encodeCheckpoint = Effect.fnUntraced(function* (
+  codec: Codec.Service,
+  checkpoint: Checkpoint
+): Effect.fn.Return<string, SerializationError> {
+  const { channel_values, ...fields } = checkpoint
+  const inline: JsonObject = {}
+  for (const channel of Object.keys(channel_values)) {
+    if (!Object.hasOwn(checkpoint.channel_versions, channel)) define(inline, channel, channel_values[channel])
+  }
+  const text = yield* encodeObject(Codec.json, fields, { part: "checkpoint", channel: "" })
+  if (Object.keys(inline).length === 0) return Jsonb.encode(text)
+  const values = yield* Effect.mapError(
+    encodeObject(codec, inline, { part: "channel", channel: "" }),
+    ({ cause, operation, part, path: [channel = "", ...path], reason }) =>
+      new SerializationError({ operation, part, channel: String(channel), path, reason, cause })
+  )
+  return Jsonb.encode(`${text.slice(0, -1)},"channel_values":${values}}`)
+})
+
+const decodeCheckpoint = (
+  stored: string
+): Omit<Checkpoint, "channel_values"> & { readonly channel_values?: JsonObject } => {
+  const text = Jsonb.decode(stored)
+  const { channel_values, ...fields } = JSON.parse(text)
+  const { channel_versions = {}, versions_seen = {}, ...rest } = text.includes('"lc"') ? Json.revive(fields) : fields
+  return { ...rest, channel_versions, versions_seen, channel_values }
+}
+
+const encodeObject = (
+  codec: Codec.Service,
+  value: unknown,
+  at: Codec.Location
+): Effect.Effect<string, SerializationError> =>
+  Effect.flatMap(codec.encode(value, at), ({ data, type }) =>
+    type === "json"
+      ? Effect.succeed(fromUtf8.decode(data))
+      : new SerializationError({
+          operation: "encode",
+          ...at,
+          path: [],
+          reason: `the codec made ${JSON.stringify(type)} of it, but what is stored in a JSONB column must be "json"`
+        })
+  )
+
+const decodeObject = (
+  codec: Codec.Service,
+  text: string,
+  at: Codec.Location
+): Effect.Effect<JsonObject, SerializationError> =>
+  Effect.map(codec.decode({ type: "json", data: toUtf8.encode(text) }, at), (value) => value as JsonObject)
+
+const byApplication = (a: WriteRow, b: WriteRow): number =>
+  Order.codePoints(a.taskPath, b.taskPath) || Order.codePoints(a.taskId, b.taskId) || a.idx - b.idx
+
+const define = (object: JsonObject, key: string, value: unknown): void => {
+  Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true })
+}
+
+type JsonObject = { [key: string]: unknown }
+
+const toUtf8 = new TextEncoder()
+const fromUtf8 = new TextDecoder()

@@ -1,0 +1,362 @@
+import { Checkpoint, type CheckpointError, Checkpointer } from "@checkpool/checkpoint"
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, type Layer, Option } from "effect"
+
+const put = (options: Partial<Checkpointer.PutOptions> & Pick<Checkpointer.PutOptions, "threadId" | "checkpoint">) =>
+  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer) =>
+    checkpointer.put({ metadata: {}, newVersions: options.checkpoint.channel_versions, ...options })
+  )
+
+const get = (options: Checkpointer.GetOptions) =>
+  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer) => checkpointer.get(options))
+
+const getSome = (options: Checkpointer.GetOptions) => Effect.map(get(options), Option.getOrThrow)
+
+const checkpoint = (id: string, fields: Partial<Checkpoint.Checkpoint> = {}): Checkpoint.Checkpoint => ({
+  v: 4,
+  id,
+  ts: "2026-01-02T03:04:05.678Z",
+  channel_values: {},
+  channel_versions: {},
+  versions_seen: {},
+  ...fields
+})
+
+/**
+ * The laws of `Checkpointer.Service`, for one implementation. Threads get fresh ids, so that the layer may be shared.
+ */
+export const suite = <E>(name: string, layer: Layer.Layer<Checkpointer.Checkpointer, E>) =>
+  describe(name, () => {
+    it.layer(layer, { timeout: "60 seconds" })((it) => {
+      it.effect("gives back a checkpoint with its metadata and parent, latest and by id", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const parent = yield* Checkpoint.makeId
+          const saved = {
+            ...(yield* Checkpoint.make({
+              channel_values: { messages: [{ role: "user", text: "Grüße 🎈" }], count: 3, nothing: null },
+              channel_versions: { messages: 2, count: 1.5, nothing: "00000003.1415" },
+              versions_seen: { agent: { messages: 1 }, __input__: {} }
+            }))
+          }
+          const metadata = { source: "loop", step: 1, parents: { "": parent }, nested: [{ a: null }, true] }
+          const key = yield* put({ threadId, checkpoint: saved, metadata, parentId: parent })
+          expect(key).toEqual({ threadId, namespace: "", checkpointId: saved.id })
+          const expected = { key, parentId: Option.some(parent), checkpoint: saved, metadata, pendingWrites: [] }
+          expect(yield* getSome({ threadId })).toEqual(expected)
+          expect(yield* getSome({ threadId, namespace: "", checkpointId: saved.id })).toEqual(expected)
+        })
+      )
+
+      it.effect("finds nothing where nothing was put", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          expect(yield* get({ threadId })).toEqual(Option.none())
+          yield* put({ threadId, checkpoint: checkpoint("1") })
+          expect(yield* get({ threadId, checkpointId: "2" })).toEqual(Option.none())
+          expect(yield* get({ threadId, namespace: "other" })).toEqual(Option.none())
+        })
+      )
+
+      it.effect("takes the greatest id by code point for the latest, not the last one put", () =>
+        Effect.gen(function* () {
+          // Linguistic orders (a < B < é), UTF-16 order (emoji before U+FFFD) and insertion order all differ from it.
+          const ids = ["~", "é", "Z", "a", "\u{1F388}", "\uFFFD", "B", "10", "9", "a-b", "ab"]
+          const sorted = ["10", "9", "B", "Z", "a", "a-b", "ab", "~", "é", "\uFFFD", "\u{1F388}"]
+          for (let n = 1; n <= sorted.length; n++) {
+            const threadId = yield* Checkpoint.makeId
+            const some = new Set(sorted.slice(0, n))
+            for (const id of ids.filter((id) => some.has(id))) yield* put({ threadId, checkpoint: checkpoint(id) })
+            expect((yield* getSome({ threadId })).key.checkpointId).toBe(sorted[n - 1])
+          }
+        })
+      )
+
+      it.effect("writes only new values and finds the others in earlier checkpoints", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          yield* put({
+            threadId,
+            checkpoint: checkpoint("1", { channel_values: { a: "a1", b: "b1" }, channel_versions: { a: 1, b: 1 } })
+          })
+          yield* put({
+            threadId,
+            checkpoint: checkpoint("2", {
+              channel_values: { a: "a2", b: "not new" },
+              channel_versions: { a: 2, b: 1 }
+            }),
+            newVersions: { a: 2 }
+          })
+          expect((yield* getSome({ threadId })).checkpoint.channel_values).toEqual({ a: "a2", b: "b1" })
+          const first = yield* getSome({ threadId, checkpointId: "1" })
+          expect(first.checkpoint.channel_values).toEqual({ a: "a1", b: "b1" })
+        })
+      )
+
+      it.effect("shares all values with a fork that has no new versions", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const values = { channel_values: { a: [1] }, channel_versions: { a: 7 } }
+          yield* put({ threadId, checkpoint: checkpoint("1", values) })
+          yield* put({ threadId, checkpoint: checkpoint("2", values), parentId: "1", newVersions: {} })
+          expect((yield* getSome({ threadId })).checkpoint).toEqual(checkpoint("2", values))
+        })
+      )
+
+      it.effect("keeps the first value of a version that is put twice", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const of = (id: string, a: string) => checkpoint(id, { channel_values: { a }, channel_versions: { a: 1 } })
+          yield* put({ threadId, checkpoint: of("1", "first") })
+          yield* put({ threadId, checkpoint: of("2", "second") })
+          expect((yield* getSome({ threadId })).checkpoint.channel_values).toEqual({ a: "first" })
+        })
+      )
+
+      it.effect("replaces the checkpoint and metadata of an id that is put twice, and keeps its parent", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const again = checkpoint("1", { channel_values: { b: 2 }, channel_versions: { b: 2 }, ts: "later" })
+          yield* put({
+            threadId,
+            checkpoint: checkpoint("1", { channel_values: { a: 1 }, channel_versions: { a: 1 } }),
+            metadata: { step: 1, old: true },
+            parentId: "0"
+          })
+          yield* put({ threadId, checkpoint: again, metadata: { step: 2 }, parentId: "00" })
+          const tuple = yield* getSome({ threadId })
+          expect(tuple).toMatchObject({ parentId: Option.some("0"), checkpoint: again })
+          expect(tuple.metadata).toEqual({ step: 2 })
+        })
+      )
+
+      it.effect("gives no value for a new version without one", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          yield* put({
+            threadId,
+            checkpoint: checkpoint("1", { channel_values: { a: 1 }, channel_versions: { a: 1 } })
+          })
+          yield* put({ threadId, checkpoint: checkpoint("2", { channel_versions: { a: 2 } }) })
+          const { channel_values, channel_versions } = (yield* getSome({ threadId })).checkpoint
+          expect(channel_values).toEqual({})
+          expect(channel_versions).toEqual({ a: 2 })
+        })
+      )
+
+      it.effect("keeps values of channels that have no version", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const channel_values = { __pregel_tasks: [], set: new Set([1]), bytes: Uint8Array.of(0, 255), a: -0, s: "\0" }
+          const saved = checkpoint("1", { channel_values, channel_versions: { a: 1 } })
+          yield* put({ threadId, checkpoint: saved })
+          expect((yield* getSome({ threadId })).checkpoint).toEqual(saved)
+        })
+      )
+
+      it.effect("tells threads and namespaces apart", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const places = [
+            { threadId, namespace: "" },
+            { threadId, namespace: "inner|1" },
+            { threadId: `${threadId}inner|1`, namespace: "" },
+            { threadId: threadId.toUpperCase(), namespace: "" }
+          ]
+          const of = (a: number) => checkpoint("1", { channel_values: { a }, channel_versions: { a: 1 } })
+          yield* Effect.forEach(places, (place, i) => put({ ...place, checkpoint: of(i) }))
+          for (const [i, place] of places.entries()) {
+            expect(yield* getSome(place)).toMatchObject({ key: place, checkpoint: of(i) })
+          }
+        })
+      )
+
+      it.effect("keeps every kind of value that it takes, and gives copies", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const channel_values = {
+            strings: ["", "\0", "\uD800", "a\uDC00b", "🎈", '\\u0000"', "\u2028"],
+            numbers: [0, -0, 1e308, 5e-324, -1.5, Number.MAX_SAFE_INTEGER, Infinity, -Infinity, 0.1],
+            undefined: undefined,
+            inside: { a: undefined, b: [undefined, null], c: false },
+            map: new Map<unknown, unknown>([
+              ["k", new Map([[{ deep: 1 }, new Set(["x", -0])]])],
+              [1, undefined]
+            ]),
+            bytes: Uint8Array.of(1, 2, 255),
+            nested: { bytes: Uint8Array.of(0, 128) },
+            regexp: /a\/"b/giu,
+            empty: [{}, [], ""],
+            "": "a channel without a name",
+            ["__proto__"]: { polluted: true },
+            "weird 'name\" {},\\": 1,
+            long: "x".repeat(100_000)
+          }
+          const channel_versions = Object.fromEntries(Object.keys(channel_values).map((channel, i) => [channel, i]))
+          const saved = checkpoint("1", { channel_values, channel_versions })
+          yield* put({ threadId, checkpoint: saved })
+          const read = (yield* getSome({ threadId })).checkpoint.channel_values
+          expect(read).toStrictEqual(channel_values)
+          expect(Object.hasOwn(read, "undefined")).toBe(true)
+          channel_values.bytes[0] = 9
+          expect((yield* getSome({ threadId })).checkpoint.channel_values.bytes).toEqual(Uint8Array.of(1, 2, 255))
+        })
+      )
+
+      it.effect("finds values by versions that JavaScript writes with an exponent, and by fractions", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const versions = [1e21, 1.5e22, 1e-7, 1.25e-9, -3e-8, 3 + 7 / 2 ** 32, "1e21", "", "00000001.0"]
+          const channel_values = Object.fromEntries(versions.map((version, i) => [`c${i}`, version]))
+          const saved = checkpoint("1", { channel_values, channel_versions: channel_values })
+          yield* put({ threadId, checkpoint: saved })
+          expect((yield* getSome({ threadId })).checkpoint).toEqual(saved)
+        })
+      )
+
+      it.effect("keeps metadata that JSONB can't hold as it is", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const all: ReadonlyArray<Checkpoint.Metadata> = [
+            {},
+            { text: "a\0b", "key\0": 1, "key\uFFFD": 2 },
+            { half: ["\uD800", "\uDFFF\uD800"], step: 1 },
+            { zero: -0, list: [-0, 0, "-0", ",-0,"] },
+            { escaped: "\\u0000", quoted: '"\\ud800' },
+            { __checkpool_exact: "{}", other: "\0" },
+            { __checkpool_exact: '{"other":1}', other: 1 },
+            { nested: { __checkpool_exact: 1 } },
+            { ["__proto__"]: "\0" },
+            { huge: [Infinity, 1e308, "\0"] },
+            { undefined: undefined, map: new Map([["a", 1]]) }
+          ]
+          for (const [i, metadata] of all.entries()) {
+            yield* put({ threadId, checkpoint: checkpoint(`${i}`), metadata })
+            expect((yield* getSome({ threadId, checkpointId: `${i}` })).metadata).toStrictEqual(metadata)
+          }
+        })
+      )
+
+      it.effect("refuses values that would be lost, names the channel and path, and writes nothing", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const cycle: Record<string, unknown> = {}
+          cycle.self = [cycle]
+          class Money {
+            readonly amount = 1
+          }
+          const refused: ReadonlyArray<readonly [value: unknown, path: ReadonlyArray<string | number>]> = [
+            [1n, []],
+            [{ a: [0, { b: 2n }] }, ["a", 1, "b"]],
+            [{ when: new Date(0) }, ["when"]],
+            [[Number.NaN], [0]],
+            [cycle, ["self", 0]],
+            [{ price: new Money() }, ["price"]],
+            [{ f: () => 1 }, ["f"]],
+            [Symbol.iterator, []],
+            [{ [Symbol.iterator]: 1 }, []],
+            [Object.assign([1], { index: 1 }), []],
+            [new Map([["k", new Error("no")]]), ["k"]],
+            [new Float64Array(1), []],
+            [{ record: { lc: 2, type: "undefined" } }, ["record"]]
+          ]
+          for (const [value, path] of refused) {
+            const error = yield* Effect.flip(
+              put({
+                threadId,
+                checkpoint: checkpoint("1", {
+                  channel_values: { a: 1, bad: value },
+                  channel_versions: { a: 1, bad: 1 }
+                })
+              })
+            )
+            expect(error).toMatchObject({ _tag: "SerializationError", part: "channel", channel: "bad", path })
+            const inline = yield* Effect.flip(
+              put({ threadId, checkpoint: checkpoint("1", { channel_values: { bad: value } }) })
+            )
+            expect(inline).toMatchObject({ _tag: "SerializationError", part: "channel", channel: "bad", path })
+            const inMetadata = yield* Effect.flip(
+              put({ threadId, checkpoint: checkpoint("1"), metadata: { bad: value } })
+            )
+            expect(inMetadata).toMatchObject({ _tag: "SerializationError", part: "metadata", path: ["bad", ...path] })
+          }
+          expect(yield* get({ threadId })).toEqual(Option.none())
+        })
+      )
+
+      it.effect("refuses identifiers that a database can't hold", () =>
+        Effect.gen(function* () {
+          const threadId = yield* Checkpoint.makeId
+          const good = checkpoint("1")
+          const long = "x".repeat(2601)
+          type Reason = CheckpointError.InvalidIdentifier["reason"]
+          type Case = readonly [field: string, Reason, Partial<Checkpointer.PutOptions>]
+          const refused: ReadonlyArray<Case> = [
+            ["threadId", "Empty", { threadId: "" }],
+            ["threadId", "Nul", { threadId: "a\0" }],
+            ["threadId", "LoneSurrogate", { threadId: "a\uD83C" }],
+            ["threadId", "TooLong", { threadId: long }],
+            ["threadId", "NotAString", { threadId: undefined as unknown as string }],
+            ["namespace", "Nul", { namespace: "\0" }],
+            ["namespace", "TooLong", { namespace: "é".repeat(1300) }],
+            ["checkpointId", "Empty", { checkpoint: checkpoint("") }],
+            ["checkpointId", "LoneSurrogate", { checkpoint: checkpoint("\uDC00\uD800") }],
+            ["parentId", "Empty", { parentId: "" }],
+            ["channel", "Nul", { newVersions: { "a\0": 1 } }],
+            ["channel", "TooLong", { newVersions: { [long]: 1 } }],
+            ["version", "LoneSurrogate", { newVersions: { a: "\uD800" } }],
+            ["version", "NotFinite", { newVersions: { a: Number.NaN } }]
+          ]
+          for (const [field, reason, options] of refused) {
+            const error = yield* Effect.flip(put({ threadId, checkpoint: good, ...options }))
+            expect(error).toMatchObject({ _tag: "InvalidIdentifier", field, reason })
+          }
+          expect(yield* Effect.flip(get({ threadId: "\0" }))).toMatchObject({ field: "threadId", reason: "Nul" })
+          expect(yield* Effect.flip(get({ threadId, checkpointId: "" }))).toMatchObject({ field: "checkpointId" })
+          expect(yield* get({ threadId })).toEqual(Option.none())
+        })
+      )
+
+      it.effect("takes identifiers of the greatest length, whatever is in them", () =>
+        Effect.gen(function* () {
+          // Noise, so that compression can't help; cut to the limit in bytes together with the other identifiers.
+          const noise = (bytes: number) =>
+            Array.from({ length: bytes }, (_, i) => String.fromCharCode(33 + ((i * i * 7919 + i * 104729) % 94))).join(
+              ""
+            )
+          const threadId = `${yield* Checkpoint.makeId}${noise(1164)}`
+          const channel = noise(2600 - 1200 - 1)
+          const saved = checkpoint(noise(1400), {
+            channel_values: { [channel]: 1 },
+            channel_versions: { [channel]: 1 }
+          })
+          yield* put({ threadId, checkpoint: saved, newVersions: { [channel]: 1 } })
+          expect((yield* getSome({ threadId })).checkpoint).toEqual(saved)
+        })
+      )
+
+      it.effect("keeps concurrent puts of many threads whole", () =>
+        Effect.gen(function* () {
+          const threads = yield* Effect.all(Array.from({ length: 20 }, () => Checkpoint.makeId))
+          const channels = Array.from({ length: 5 }, (_, i) => `c${i}`)
+          const same = (value: unknown) => Object.fromEntries(channels.map((channel) => [channel, value]))
+          yield* Effect.forEach(
+            threads.flatMap((threadId) => [1, 2, 3, 4, 5].map((step) => ({ threadId, step }))),
+            ({ step, threadId }) =>
+              put({
+                threadId,
+                checkpoint: checkpoint(`${step}`, {
+                  channel_values: same(`${threadId}/${step}`),
+                  channel_versions: Object.fromEntries(channels.map((channel) => [channel, step]))
+                })
+              }),
+            { concurrency: 16 }
+          )
+          for (const threadId of threads) {
+            const { checkpoint } = yield* getSome({ threadId })
+            expect(checkpoint.channel_values).toEqual(same(`${threadId}/5`))
+          }
+        })
+      )
+    })
+  })
