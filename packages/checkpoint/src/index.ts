@@ -15,3 +15,8 @@ export * as Checkpointer from "./Checkpointer.ts"
  * @since 0.1.0
  */
 export * as Codec from "./Codec.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as SqlCheckpointer from "./SqlCheckpointer.ts"

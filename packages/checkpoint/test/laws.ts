@@ -25,9 +25,13 @@ const checkpoint = (id: string, fields: Partial<Checkpoint.Checkpoint> = {}): Ch
 /**
  * The laws of `Checkpointer.Service`, for one implementation. Threads get fresh ids, so that the layer may be shared.
  */
-export const suite = <E>(name: string, layer: Layer.Layer<Checkpointer.Checkpointer, E>) =>
+export const suite = <E>(
+  name: string,
+  layer: Layer.Layer<Checkpointer.Checkpointer, E>,
+  options: { readonly memoMap?: Layer.MemoMap } = {}
+) =>
   describe(name, () => {
-    it.layer(layer, { timeout: "60 seconds" })((it) => {
+    it.layer(layer, { timeout: "60 seconds", ...options })((it) => {
       it.effect("gives back a checkpoint with its metadata and parent, latest and by id", () =>
         Effect.gen(function* () {
           const threadId = yield* Checkpoint.makeId
