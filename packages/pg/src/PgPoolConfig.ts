@@ -1,0 +1,105 @@
+/**
+ * How a `PgPool` is made: every option of `@effect/sql-pg`'s `PgClientConfig` by its name, and the pool's own.
+ *
+ * @since 0.1.0
+ */
+import type { Observer } from "@checkpool/pool/Pool"
+import type { PgClientConfig } from "@effect/sql-pg/PgClient"
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
+import type * as Pg from "pg"
+
+/**
+ * Where to connect is said by `url`, by `host`, `port`, `database`, `username`, `password`, or by the environment
+ * (`PGHOST`, …) as `pg` reads it; what the URL says wins over the single options, as in `pg`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PgPoolConfig extends PgClientConfig {
+  // Essentials
+
+  /** Most connections that may exist at once: a ceiling. Default 100, a stock server's limit. */
+  readonly maxConnections?: number | undefined
+  /** Connections kept open when idle. Default 10: a burst finds them warm. */
+  readonly minConnections?: number | undefined
+  /** How long a caller waits for a connection at most. Default 10 s. */
+  readonly acquireTimeout?: Duration.DurationInput | undefined
+  /**
+   * How long a statement may take. Default 60 s. The server enforces it (`statement_timeout`); should the server not
+   * answer at all, the client gives up a second later and closes the connection. `Duration.infinity`: no limit.
+   */
+  readonly commandTimeout?: Duration.DurationInput | undefined
+
+  // Frequent
+
+  /** The pool's name in metrics, events and errors. Default `pool-1`, `pool-2`, …: unique in the process. */
+  readonly name?: string | undefined
+  /** Callers that may wait; the next one gets `PoolSaturated` at once. Default 10,000. */
+  readonly maxWaiting?: number | undefined
+  /** Statements after which a connection is closed. Default 50,000: bounds what a server process gathers. */
+  readonly maxUses?: number | undefined
+  /** Connections beyond the minimum that were idle for so long are closed. Default 5 minutes. */
+  readonly idleTimeout?: Duration.DurationInput | undefined
+  /** Age at which a connection is closed, less up to a tenth by chance. Default 1 hour. */
+  readonly connectionTTL?: Duration.DurationInput | undefined
+  /** What is open before the layer is ready: `"one"` (default), `"min"`, or nothing (`"lazy"`). */
+  readonly start?: "one" | "min" | "lazy" | undefined
+
+  // Infrequent
+
+  /** How long opening a connection may take. Default 5 s. */
+  readonly connectTimeout?: Duration.DurationInput | undefined
+  /** How many connections are opened at the same time. Default 3: a restarted server is not stormed. */
+  readonly maxConnecting?: number | undefined
+  /** A lease of this length is reported as a suspected leak. Default: never. */
+  readonly leakAfter?: Duration.DurationInput | undefined
+  /** Callbacks beside the metrics. Default: none. */
+  readonly observer?: Observer | undefined
+}
+
+/**
+ * The defaults of `PgPoolConfig`; the reasons stand there.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const defaults = {
+  maxConnections: 100,
+  minConnections: 10,
+  commandTimeout: Duration.minutes(1),
+  maxUses: 50_000,
+  applicationName: "@checkpool/pg"
+} as const
+
+/**
+ * What `pg` is given for one connection. The only place where secrets are unwrapped.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const toClientConfig = (config: PgPoolConfig): Pg.ClientConfig => {
+  const commandTimeout = Duration.decode(config.commandTimeout ?? defaults.commandTimeout)
+  return {
+    ...given("connectionString", config.url && Redacted.value(config.url)),
+    ...given("host", config.path ?? config.host),
+    ...given("port", config.port),
+    ...given("database", config.database),
+    ...given("user", config.username),
+    ...given("password", config.password && Redacted.value(config.password)),
+    ...given("ssl", config.ssl),
+    ...given("stream", config.stream),
+    ...given("types", config.types),
+    application_name: config.applicationName ?? defaults.applicationName,
+    keepAlive: true,
+    ...(Duration.isFinite(commandTimeout)
+      ? {
+          statement_timeout: Duration.toMillis(commandTimeout),
+          query_timeout: Duration.toMillis(commandTimeout) + 1000
+        }
+      : {})
+  }
+}
+
+const given = <K extends string, V>(key: K, value: V | undefined) =>
+  value === undefined ? {} : ({ [key]: value } as { readonly [_ in K]: V })

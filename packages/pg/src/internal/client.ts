@@ -1,0 +1,75 @@
+/**
+ * sql-pg's `PgClient` over a pool. sql-pg v3 has no builder over acquirers, so it is put together from the public parts
+ * of `@effect/sql` and sql-pg, here and nowhere else.
+ */
+import type { Pool } from "@checkpool/pool/Pool"
+import type { PoolError } from "@checkpool/pool/PoolError"
+import type * as Reactivity from "@effect/experimental/Reactivity"
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Statement from "@effect/sql/Statement"
+import * as SqlPg from "@effect/sql-pg/PgClient"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { PgConnection } from "../PgConnection.ts"
+import type { PgPoolConfig } from "../PgPoolConfig.ts"
+import * as Listen from "./listen.ts"
+
+type PgPool = Pool<PgConnection> & { readonly config: PgPoolConfig }
+
+const PgJson = Statement.custom<Statement.Custom<"PgJson", unknown>>("PgJson")
+
+/** @internal */
+export const make = (pool: PgPool): Effect.Effect<SqlPg.PgClient, never, Scope.Scope | Reactivity.Reactivity> =>
+  Effect.gen(function* () {
+    const { config } = pool
+    const connection = pooled(pool)
+    const client = yield* SqlClient.make({
+      acquirer: Effect.succeed(connection),
+      transactionAcquirer: Effect.mapError(pool.get, asSqlError),
+      compiler: SqlPg.makeCompiler(config.transformQueryNames, config.transformJson),
+      transformRows:
+        config.transformResultNames === undefined
+          ? undefined
+          : Statement.defaultTransforms(config.transformResultNames, config.transformJson).array,
+      spanAttributes: [
+        ...Object.entries(config.spanAttributes ?? {}),
+        ["db.system.name", "postgresql"],
+        ["db.namespace", config.database ?? config.username ?? "postgres"],
+        ["server.address", config.host ?? "localhost"],
+        ["server.port", config.port ?? 5432]
+      ]
+    })
+    return Object.assign(client, {
+      [SqlPg.TypeId]: SqlPg.TypeId,
+      config,
+      json: (value: unknown) => PgJson(value),
+      listen: yield* Listen.make(Effect.mapError(pool.get, asSqlError)),
+      notify: (channel: string, payload: string) =>
+        Effect.asVoid(connection.executeRaw("SELECT pg_notify($1, $2)", [channel, payload]))
+    })
+  })
+
+/** Each statement borrows a connection for itself. */
+const pooled = (pool: Pool<PgConnection>): Connection => {
+  const use = <A>(f: (connection: PgConnection) => Effect.Effect<A, SqlError>) =>
+    Effect.mapError(pool.use(f), asSqlError)
+  return {
+    execute: (sql, params, transformRows) => use((connection) => connection.execute(sql, params, transformRows)),
+    executeRaw: (sql, params) => use((connection) => connection.executeRaw(sql, params)),
+    executeValues: (sql, params) => use((connection) => connection.executeValues(sql, params)),
+    executeUnprepared: (sql, params, transformRows) =>
+      use((connection) => connection.executeUnprepared(sql, params, transformRows)),
+    executeStream: (sql, params, transformRows) =>
+      Stream.unwrapScoped(
+        Effect.map(Effect.mapError(pool.get, asSqlError), (connection) =>
+          connection.executeStream(sql, params, transformRows)
+        )
+      )
+  }
+}
+
+const asSqlError = (error: PoolError | SqlError): SqlError =>
+  error instanceof SqlError ? error : new SqlError({ cause: error, message: error.message })
