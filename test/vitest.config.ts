@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config"
 
 // Sources, not builds: packages resolve each other through the condition "@checkpool/source" of their exports.
-const conditions = ["@checkpool/source", "node", "import", "default"]
+const conditions = ["@checkpool/source", "node"]
 
 export default defineConfig({
   resolve: { conditions },
