@@ -12,9 +12,8 @@ import type * as Option from "effect/Option"
 import type { ChannelVersions, Checkpoint, CheckpointTuple, Key, Metadata } from "./Checkpoint.ts"
 import type { CheckpointerError, InvalidIdentifier, SerializationError } from "./CheckpointError.ts"
 import * as Codec from "./Codec.ts"
-import * as Order from "./internal/order.ts"
-import * as Record from "./internal/record.ts"
-import { withChildSpan } from "./internal/span.ts"
+import * as MemoryStore from "./internal/memoryStore.ts"
+import * as Store from "./internal/store.ts"
 
 /**
  * What can go wrong with a single operation.
@@ -40,6 +39,25 @@ export interface PutOptions {
   readonly parentId?: string | undefined
   /** The channels whose values are new since the parent, with their versions. Only these values are written. */
   readonly newVersions: ChannelVersions
+}
+
+/**
+ * What `putWrites` takes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PutWritesOptions {
+  readonly threadId: string
+  /** Of a sub-graph; the empty string by default. */
+  readonly namespace?: string | undefined
+  /** The checkpoint that the task works on. It need not be there yet. */
+  readonly checkpointId: string
+  readonly taskId: string
+  /** Where the task stands in the graph; the empty string by default. */
+  readonly taskPath?: string | undefined
+  /** In the task's order. None is a no-op. */
+  readonly writes: ReadonlyArray<{ readonly channel: string; readonly value: unknown }>
 }
 
 /**
@@ -71,8 +89,11 @@ export interface GetOptions {
  * 6. The value of a channel without a version in `channel_versions` is kept with its checkpoint.
  * 7. The same id put again replaces the checkpoint and its metadata; the parent stays.
  * 8. Threads don't see each other, nor do namespaces of one thread.
- * 9. Pending writes come in the order of task path, task id and index, compared by code point.
- * 10. What can't be kept is refused before anything is written: an identifier with `InvalidIdentifier`, a value with
+ * 9. Pending writes are found with their checkpoint, whichever came first, in the order of task path, task id and
+ *    index, compared by code point. The index is the place among the task's writes, except for LangGraph's special
+ *    channels: `__error__` -1, `__scheduled__` -2, `__interrupt__` -3, `__resume__` -4.
+ * 10. Of writes with the same task and index the first stays; at an index below zero the last does.
+ * 11. What can't be kept is refused before anything is written: an identifier with `InvalidIdentifier`, a value with
  *     `SerializationError`.
  *
  * @since 0.1.0
@@ -81,6 +102,8 @@ export interface GetOptions {
 export interface Service {
   /** Stores a checkpoint and gives its key. Atomic and durable when it succeeds. */
   readonly put: (options: PutOptions) => Effect.Effect<Key, OperationError>
+  /** Stores what a task has written on top of a checkpoint. Atomic and durable when it succeeds. */
+  readonly putWrites: (options: PutWritesOptions) => Effect.Effect<void, OperationError>
   /** Finds a checkpoint: by its id, or the latest one. */
   readonly get: (options: GetOptions) => Effect.Effect<Option.Option<CheckpointTuple>, OperationError>
 }
@@ -99,53 +122,9 @@ export class Checkpointer extends Context.Tag("@checkpool/checkpoint/Checkpointe
  * @since 0.1.0
  * @category constructors
  */
-export const makeMemory: Effect.Effect<Service> = Effect.gen(function* () {
-  const codec = yield* Codec.Codec
-  const spaces = new Map<string, Space>()
-
-  return {
-    put: (options) =>
-      withChildSpan(
-        "Checkpointer.put",
-        () => Record.putAttributes(options),
-        (annotate) =>
-          Effect.map(Record.fromPut(codec, options), ({ blobs, checkpoint }) => {
-            Record.annotateSizes(annotate, blobs)
-            const name = spaceName(checkpoint)
-            const space = spaces.get(name) ?? { checkpoints: new Map(), blobs: new Map() }
-            spaces.set(name, space)
-            for (const blob of blobs) {
-              const version = blobName(blob.channel, blob.version)
-              if (!space.blobs.has(version)) space.blobs.set(version, blob)
-            }
-            const parentId = space.checkpoints.get(checkpoint.checkpointId)?.parentId
-            space.checkpoints.set(
-              checkpoint.checkpointId,
-              parentId === undefined ? checkpoint : { ...checkpoint, parentId }
-            )
-            return Record.keyOf(checkpoint)
-          })
-      ),
-    get: (options) =>
-      withChildSpan(
-        "Checkpointer.get",
-        () => Record.getAttributes(options),
-        (annotate) =>
-          Effect.flatMap(Record.checkGet(options), () => {
-            const space = spaces.get(spaceName({ threadId: options.threadId, namespace: options.namespace ?? "" }))
-            const id = options.checkpointId ?? latest(space?.checkpoints.keys() ?? [])
-            const row = id === undefined ? undefined : space?.checkpoints.get(id)
-            if (space === undefined || row === undefined) return Effect.succeedNone
-            const blobs = Record.namedBlobs(row).flatMap(([channel, version]) => {
-              const blob = space.blobs.get(blobName(channel, version))
-              return blob === undefined ? [] : [blob]
-            })
-            Record.annotateSizes(annotate, blobs)
-            return Effect.asSome(Record.toTuple(codec, row, blobs, []))
-          })
-      )
-  } satisfies Service
-})
+export const makeMemory: Effect.Effect<Service> = Effect.map(Codec.Codec, (codec) =>
+  Store.toService(codec, MemoryStore.make())
+)
 
 /**
  * A layer with {@link makeMemory}.
@@ -154,19 +133,3 @@ export const makeMemory: Effect.Effect<Service> = Effect.gen(function* () {
  * @category layers
  */
 export const layerMemory: Layer.Layer<Checkpointer> = Layer.effect(Checkpointer, makeMemory)
-
-// One namespace of one thread.
-interface Space {
-  readonly checkpoints: Map<string, Record.CheckpointRow>
-  readonly blobs: Map<string, Record.BlobRow>
-}
-
-// Identifiers hold no NUL, so it can stand between them.
-const spaceName = ({ namespace, threadId }: Pick<Key, "namespace" | "threadId">) => `${threadId}\0${namespace}`
-const blobName = (channel: string, version: string) => `${channel}\0${version}`
-
-const latest = (ids: Iterable<string>): string | undefined => {
-  let greatest: string | undefined
-  for (const id of ids) if (greatest === undefined || Order.codePoints(id, greatest) > 0) greatest = id
-  return greatest
-}

@@ -18,9 +18,8 @@ import * as Checkpointer from "./Checkpointer.ts"
 import * as Codec from "./Codec.ts"
 import * as Identifiers from "./internal/identifiers.ts"
 import * as Migrations from "./internal/migrations.ts"
-import * as Record from "./internal/record.ts"
-import { withChildSpan } from "./internal/span.ts"
 import * as Statements from "./internal/statements.ts"
+import * as Store from "./internal/store.ts"
 
 /**
  * What can be chosen.
@@ -91,32 +90,11 @@ export const make = (
     const byCodePoint = yield* setUp(sql, schema, options.setup ?? defaults.setup)
     const statements = Statements.make(sql, schema, byCodePoint)
 
-    return {
-      put: (options) =>
-        withChildSpan(
-          "Checkpointer.put",
-          () => Record.putAttributes(options),
-          (annotate) =>
-            Effect.flatMap(Record.fromPut(codec, options), (rows) => {
-              Record.annotateSizes(annotate, rows.blobs)
-              return Effect.as(failingAs("put", statements.put(rows)), Record.keyOf(rows.checkpoint))
-            })
-        ),
-      get: (options) =>
-        withChildSpan(
-          "Checkpointer.get",
-          () => Record.getAttributes(options),
-          (annotate) =>
-            Effect.flatMap(Record.checkGet(options), () => {
-              const thread = { threadId: options.threadId, namespace: options.namespace ?? "" }
-              return Effect.flatMap(failingAs("get", statements.get(thread, options.checkpointId)), (found) => {
-                if (found === undefined) return Effect.succeedNone
-                Record.annotateSizes(annotate, found.blobs)
-                return Effect.asSome(Record.toTuple(codec, found.checkpoint, found.blobs, found.writes))
-              })
-            })
-        )
-    }
+    return Store.toService(codec, {
+      put: (rows) => failingAs("put", statements.put(rows)),
+      putWrites: (key, rows) => failingAs("putWrites", statements.putWrites(key, rows)),
+      get: (place, checkpointId) => failingAs("get", statements.get(place, checkpointId))
+    })
   })
 
 /**

@@ -15,6 +15,17 @@ export const text = (values: ReadonlyArray<string>): Buffer =>
     values.map((value) => Buffer.from(value))
   )
 
+/** A parameter for `$n::int[]`. @internal */
+export const int4 = (values: ReadonlyArray<number>): Buffer =>
+  encode(
+    23,
+    values.map((value) => {
+      const element = Buffer.allocUnsafe(4)
+      element.writeInt32BE(value)
+      return element
+    })
+  )
+
 /** A parameter for `$n::bytea[]`. @internal */
 export const bytea = (values: ReadonlyArray<Uint8Array | null>): Buffer => encode(17, values)
 

@@ -49,6 +49,13 @@ export interface PutRows {
   readonly blobs: ReadonlyArray<BlobRow>
 }
 
+/** A checkpoint with all its rows, these in any order. @internal */
+export interface Found {
+  readonly checkpoint: CheckpointRow
+  readonly blobs: ReadonlyArray<BlobRow>
+  readonly writes: ReadonlyArray<WriteRow>
+}
+
 /** @internal */
 export const fromPut = Effect.fnUntraced(function* (
   codec: Codec.Service,
@@ -86,6 +93,37 @@ export const fromPut = Effect.fnUntraced(function* (
   }
 })
 
+/** Sorted by their key; no key twice. @internal */
+export const fromPutWrites = Effect.fnUntraced(function* (
+  codec: Codec.Service,
+  options: Checkpointer.PutWritesOptions
+): Effect.fn.Return<
+  { readonly key: Key; readonly rows: ReadonlyArray<WriteRow> },
+  InvalidIdentifier | SerializationError
+> {
+  const { checkpointId, namespace = "", taskId, taskPath = "", threadId } = options
+  const thread = threadParts(threadId, namespace)
+  yield* valid([...thread, ["checkpointId", checkpointId], ["taskId", taskId, "mayBeEmpty"]])
+  yield* valid([["taskPath", taskPath, "mayBeEmpty"]])
+  const rows = new Map<number, WriteRow>()
+  for (const [position, { channel, value }] of options.writes.entries()) {
+    yield* valid([["channel", channel, "mayBeEmpty"]])
+    const { data, type } = yield* codec.encode(value, { part: "channel", channel })
+    const idx = specialIndex.get(channel) ?? position
+    // Only a special channel can come twice, and there the last one counts.
+    rows.set(idx, { taskId, taskPath, idx, channel, type, blob: data })
+  }
+  return { key: { threadId, namespace, checkpointId }, rows: [...rows.values()].sort((a, b) => a.idx - b.idx) }
+})
+
+/** Special writes have places of their own, where the last one stays; at a place from zero on the first one does. */
+const specialIndex: ReadonlyMap<string, number> = new Map([
+  ["__error__", -1],
+  ["__scheduled__", -2],
+  ["__interrupt__", -3],
+  ["__resume__", -4]
+])
+
 /** @internal */
 export const keyOf = ({ checkpointId, namespace, threadId }: CheckpointRow): Key => ({
   threadId,
@@ -94,18 +132,20 @@ export const keyOf = ({ checkpointId, namespace, threadId }: CheckpointRow): Key
 })
 
 /** @internal */
-export const checkGet = (options: Checkpointer.GetOptions): Effect.Effect<void, InvalidIdentifier> =>
-  valid([
-    ...threadParts(options.threadId, options.namespace ?? ""),
-    ...(options.checkpointId === undefined ? [] : ([["checkpointId", options.checkpointId]] as const))
-  ])
+export const fromGet = ({
+  checkpointId,
+  namespace = "",
+  threadId
+}: Checkpointer.GetOptions): Effect.Effect<Pick<Key, "threadId" | "namespace">, InvalidIdentifier> => {
+  const thread = threadParts(threadId, namespace)
+  const parts: Identifiers.Parts = checkpointId === undefined ? thread : [...thread, ["checkpointId", checkpointId]]
+  return Effect.as(valid(parts), { threadId, namespace })
+}
 
 /** @internal */
 export const toTuple = Effect.fnUntraced(function* (
   codec: Codec.Service,
-  row: CheckpointRow,
-  blobs: ReadonlyArray<BlobRow>,
-  writes: ReadonlyArray<WriteRow>
+  { blobs, checkpoint: row, writes }: Found
 ): Effect.fn.Return<CheckpointTuple, SerializationError> {
   const { channel_values: inline, ...fields } = decodeCheckpoint(row.checkpoint)
   const values =
@@ -136,26 +176,6 @@ export const namedBlobs = (row: CheckpointRow): ReadonlyArray<readonly [channel:
     const text = Identifiers.versionText(version)
     return text instanceof InvalidIdentifier ? [] : [[channel, text] as const]
   })
-
-/** @internal */
-export const putAttributes = (options: Checkpointer.PutOptions) =>
-  getAttributes({ ...options, checkpointId: options.checkpoint.id })
-
-/** @internal */
-export const getAttributes = (options: Checkpointer.GetOptions) => ({
-  "checkpoint.thread_id": options.threadId,
-  "checkpoint.namespace": options.namespace ?? "",
-  ...(options.checkpointId === undefined ? {} : { "checkpoint.id": options.checkpointId })
-})
-
-/** @internal */
-export const annotateSizes = (annotate: (key: string, value: unknown) => void, blobs: ReadonlyArray<BlobRow>): void => {
-  annotate("checkpoint.blobs", blobs.length)
-  annotate(
-    "checkpoint.blob_bytes",
-    blobs.reduce((bytes, { blob }) => bytes + (blob?.byteLength ?? 0), 0)
-  )
-}
 
 const threadParts = (threadId: string, namespace: string): Identifiers.Parts => [
   ["threadId", threadId],

@@ -3,6 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
+import type { GetOptions } from "../Checkpointer.ts"
 
 /**
  * Runs `use` in a span of that name if there is a span to be the parent. Without one nobody is listening, and a span
@@ -26,3 +27,23 @@ export const withChildSpan = <A, E, R>(
   })
 
 const ignore = () => {}
+
+/** What a span tells about the checkpoint that it is about. @internal */
+export const attributes = ({ checkpointId, namespace, threadId }: GetOptions): Record<string, unknown> => ({
+  "checkpoint.thread_id": threadId,
+  "checkpoint.namespace": namespace ?? "",
+  ...(checkpointId === undefined ? {} : { "checkpoint.id": checkpointId })
+})
+
+/** Number and size of the values that were moved. @internal */
+export const annotateSizes = (
+  annotate: (key: string, value: unknown) => void,
+  values: ReadonlyArray<{ readonly blob: Uint8Array | null }>
+): void => {
+  if (annotate === ignore) return
+  annotate("checkpoint.values", values.length)
+  annotate(
+    "checkpoint.bytes",
+    values.reduce((bytes, { blob }) => bytes + (blob?.byteLength ?? 0), 0)
+  )
+}

@@ -7,28 +7,12 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import type { Key } from "../Checkpoint.ts"
 import * as PgArray from "./pgArray.ts"
-import type { BlobRow, CheckpointRow, PutRows, WriteRow } from "./record.ts"
+import type { BlobRow, CheckpointRow, Found, WriteRow } from "./record.ts"
+import type { Place, Store } from "./store.ts"
 
 /** @internal */
 export const quote = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`
-
-/** @internal */
-export interface Found {
-  readonly checkpoint: CheckpointRow
-  readonly blobs: ReadonlyArray<BlobRow>
-  readonly writes: ReadonlyArray<WriteRow>
-}
-
-/** @internal */
-export interface Statements {
-  readonly put: (rows: PutRows) => Effect.Effect<void, SqlError>
-  readonly get: (
-    thread: Pick<Key, "threadId" | "namespace">,
-    checkpointId: string | undefined
-  ) => Effect.Effect<Found | undefined, SqlError>
-}
 
 /**
  * `byCodePoint`: the column's own collation orders ids by code point, so the primary key's index gives the latest one.
@@ -36,7 +20,7 @@ export interface Statements {
  *
  * @internal
  */
-export const make = (sql: SqlClient, schema: string, byCodePoint: boolean): Statements => {
+export const make = (sql: SqlClient, schema: string, byCodePoint: boolean): Store<SqlError> => {
   const table = (name: string) => `${quote(schema)}.${name}`
 
   const put = `WITH blobs AS (
@@ -49,6 +33,14 @@ INSERT INTO ${table("checkpoints")} (thread_id, checkpoint_ns, checkpoint_id, pa
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::jsonb, $6::jsonb)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
+
+  const putWrites = `INSERT INTO ${table("checkpoint_writes")} AS old
+  (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
+SELECT $1::text, $2::text, $3::text, w.task_id, w.idx, w.channel, w.type, w.blob, w.task_path
+FROM unnest($4::text[], $5::int[], $6::text[], $7::text[], $8::bytea[], $9::text[])
+  AS w (task_id, idx, channel, type, blob, task_path)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob WHERE old.idx < 0`
 
   // LIMIT 1 keeps the planner from joining the checkpoint's channels with all blobs of the thread: with it, each
   // channel costs one look-up by key, however long the history is.
@@ -90,21 +82,30 @@ WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id 
         PgArray.text(blobs.map(({ type }) => type)),
         PgArray.bytea(blobs.map(({ blob }) => blob))
       ]).values,
-    get: (thread, checkpointId) => {
-      const parameters = [thread.threadId, thread.namespace]
+    putWrites: ({ checkpointId, namespace, threadId }, rows) =>
+      sql.unsafe(putWrites, [
+        threadId,
+        namespace,
+        checkpointId,
+        PgArray.text(rows.map(({ taskId }) => taskId)),
+        PgArray.int4(rows.map(({ idx }) => idx)),
+        PgArray.text(rows.map(({ channel }) => channel)),
+        PgArray.text(rows.map(({ type }) => type)),
+        PgArray.bytea(rows.map(({ blob }) => blob)),
+        PgArray.text(rows.map(({ taskPath }) => taskPath))
+      ]).values,
+    get: (place, checkpointId) => {
+      const parameters = [place.threadId, place.namespace]
       const statement =
         checkpointId === undefined
           ? sql.unsafe(getLatest, parameters)
           : sql.unsafe(getById, [...parameters, checkpointId])
-      return Effect.map(statement.values, (rows) => read(thread, rows))
+      return Effect.map(statement.values, (rows) => read(place, rows))
     }
   }
 }
 
-const read = (
-  { namespace, threadId }: Pick<Key, "threadId" | "namespace">,
-  rows: ReadonlyArray<ReadonlyArray<unknown>>
-): Found | undefined => {
+const read = ({ namespace, threadId }: Place, rows: ReadonlyArray<ReadonlyArray<unknown>>): Found | undefined => {
   let checkpoint: CheckpointRow | undefined
   const blobs: Array<BlobRow> = []
   const writes: Array<WriteRow> = []

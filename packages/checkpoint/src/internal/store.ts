@@ -1,0 +1,61 @@
+/**
+ * What the layers have in common: a checkpointer is a store of rows behind one door, where values are encoded and
+ * identifiers are checked. So all layers store the same things and refuse the same things.
+ *
+ * @internal
+ */
+import * as Effect from "effect/Effect"
+import type { Key } from "../Checkpoint.ts"
+import type { CheckpointerError } from "../CheckpointError.ts"
+import type * as Checkpointer from "../Checkpointer.ts"
+import type * as Codec from "../Codec.ts"
+import * as Record from "./record.ts"
+import * as Span from "./span.ts"
+
+/** One namespace of one thread. @internal */
+export type Place = Pick<Key, "threadId" | "namespace">
+
+/** Takes and gives rows. Each operation is atomic. @internal */
+export interface Store<E> {
+  readonly put: (rows: Record.PutRows) => Effect.Effect<void, E>
+  readonly putWrites: (key: Key, rows: ReadonlyArray<Record.WriteRow>) => Effect.Effect<void, E>
+  /** The latest checkpoint without an id. */
+  readonly get: (place: Place, checkpointId: string | undefined) => Effect.Effect<Record.Found | undefined, E>
+}
+
+/** @internal */
+export const toService = (codec: Codec.Service, store: Store<CheckpointerError>): Checkpointer.Service => ({
+  put: (options) =>
+    Span.withChildSpan(
+      "Checkpointer.put",
+      () => Span.attributes({ ...options, checkpointId: options.checkpoint.id }),
+      (annotate) =>
+        Effect.flatMap(Record.fromPut(codec, options), (rows) => {
+          Span.annotateSizes(annotate, rows.blobs)
+          return Effect.as(store.put(rows), Record.keyOf(rows.checkpoint))
+        })
+    ),
+  putWrites: (options) =>
+    Span.withChildSpan(
+      "Checkpointer.putWrites",
+      () => Span.attributes(options),
+      (annotate) =>
+        Effect.flatMap(Record.fromPutWrites(codec, options), ({ key, rows }) => {
+          Span.annotateSizes(annotate, rows)
+          return rows.length === 0 ? Effect.void : store.putWrites(key, rows)
+        })
+    ),
+  get: (options) =>
+    Span.withChildSpan(
+      "Checkpointer.get",
+      () => Span.attributes(options),
+      (annotate) =>
+        Effect.flatMap(Record.fromGet(options), (place) =>
+          Effect.flatMap(store.get(place, options.checkpointId), (found) => {
+            if (found === undefined) return Effect.succeedNone
+            Span.annotateSizes(annotate, found.blobs)
+            return Effect.asSome(Record.toTuple(codec, found))
+          })
+        )
+    )
+})
