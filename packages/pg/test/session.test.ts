@@ -1,0 +1,39 @@
+import { describe, expect, it } from "@effect/vitest"
+import { mayDirty } from "../src/internal/session.ts"
+
+describe("what a statement's text says about its session", () => {
+  it.each([
+    "SET search_path TO other",
+    "  set statement_timeout = 5",
+    "SELECT 1; SET role x",
+    "/* a comment */ SET x = 1",
+    "-- a comment\nRESET ALL",
+    "LISTEN news",
+    "PREPARE q AS SELECT 1",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+    "CREATE TEMP TABLE t (id int)",
+    "create local temporary table t (id int)",
+    "CREATE OR REPLACE TEMPORARY VIEW v AS SELECT 1",
+    "SELECT 1 INTO TEMP t",
+    "SELECT set_config('a.b', 'c', false)",
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_try_advisory_lock_shared(1)",
+    "LOAD 'auto_explain'",
+    "DO $$ BEGIN END $$",
+    "CALL anything()"
+  ])("%s may leave something behind", (text) => expect(mayDirty(text)).toBe(true))
+
+  it.each([
+    "SELECT 1",
+    "UPDATE t SET a = 1",
+    "INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 1",
+    "SET LOCAL statement_timeout = 5",
+    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    "SELECT pg_advisory_xact_lock(1)",
+    "BEGIN",
+    "COMMIT",
+    "WITH settings AS (SELECT 1) SELECT * FROM settings",
+    "CREATE TABLE temperatures (id int)",
+    "CREATE INDEX ON t (a)"
+  ])("%s leaves nothing behind", (text) => expect(mayDirty(text)).toBe(false))
+})
