@@ -28,6 +28,7 @@ import * as Binaries from "./internal/binaries.ts"
 import * as Cluster from "./internal/cluster.ts"
 import { freePort, loopback } from "./internal/freePort.ts"
 import type { GuardedProcess } from "./internal/guardedProcess.ts"
+import { kill } from "./internal/kill.ts"
 import * as Log from "./internal/log.ts"
 import * as Server from "./internal/server.ts"
 
@@ -190,7 +191,10 @@ export const make: (options?: Options) => Effect.Effect<Service, EmbeddedPostgre
         Effect.onError(() => Server.stop(child, "fast", stopTimeout)),
         Effect.as(port)
       )
-    }).pipe(Effect.retry({ while: (error) => error.reason === "DataDirInUse", schedule: whilePredecessorStops }))
+    }).pipe(
+      Effect.retry({ while: isInUse, schedule: predecessorLeaves }),
+      Effect.retry({ while: (error) => isInUse(error) && Server.isStopping(serverOptions.cluster) })
+    )
   const inTime = <A, E>(effect: Effect.Effect<A, E>) => {
     const from = Log.mark(log)
     return Effect.timeoutFail(effect, {
@@ -213,7 +217,7 @@ export const make: (options?: Options) => Effect.Effect<Service, EmbeddedPostgre
   const turn = yield* Effect.makeSemaphore(1)
   const isRunning = () => newest?.isRunning() === true
   const start = Effect.suspend(() => (isRunning() ? Effect.void : Effect.asVoid(inTime(startOn(port)))))
-  const kill = Effect.suspend(() => (newest === undefined ? Effect.void : Effect.uninterruptible(Server.kill(newest))))
+  const crash = Effect.suspend(() => (newest === undefined ? Effect.void : Effect.uninterruptible(kill(newest))))
   const inTurn = <A, E>(name: string, effect: Effect.Effect<A, E>) =>
     turn
       .withPermits(1)(realTime(effect))
@@ -234,7 +238,7 @@ export const make: (options?: Options) => Effect.Effect<Service, EmbeddedPostgre
     start: inTurn("start", start),
     stop: (mode) => inTurn("stop", stop(mode)),
     restart: (options) => inTurn("restart", Effect.zipRight(stop(options?.mode), start)),
-    kill: inTurn("kill", kill)
+    kill: inTurn("kill", crash)
   } satisfies Service
 })
 
@@ -260,8 +264,10 @@ export const layerConfig = (
 
 const portTries = 10
 
-// A server whose program was just killed needs a moment to stop.
-const whilePredecessorStops = Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(60))
+const isInUse = (error: EmbeddedPostgresError) => error.reason === "DataDirInUse"
+
+// The guard of a program that was just killed needs a moment to stop its server.
+const predecessorLeaves = Schedule.intersect(Schedule.spaced("50 millis"), Schedule.recurs(10))
 
 const realTime = Effect.withClock(Clock.make())
 
@@ -279,6 +285,9 @@ const validate = (options: Options): Effect.Effect<void, EmbeddedPostgresError> 
     if (text === "") return invalid(`The ${name} is empty.`)
     // biome-ignore lint/suspicious/noControlCharactersInRegex: initdb and the single-user mode read lines
     if (text !== undefined && /[\0-\x1f\x7f]/.test(text)) return invalid(`The ${name} holds control characters.`)
+  }
+  if (options.username !== undefined && /["$'\\]/.test(options.username)) {
+    return invalid(`The username holds one of the characters " $ ' \\, which initdb can't handle.`)
   }
   const taken = reserved.find((name) => options.parameters !== undefined && name in options.parameters)
   if (taken !== undefined) return invalid(`The parameter ${taken} is not free to choose.`)

@@ -20,6 +20,14 @@ const lookUp = (name: string): Account => {
   return uid === undefined || gid === undefined ? undefined : { uid: Number(uid) >>> 0, gid: Number(gid) >>> 0, name }
 }
 
+const statOrNone = (path: string) => {
+  try {
+    return NodeFs.statSync(path)
+  } catch {
+    return undefined
+  }
+}
+
 /**
  * Chooses the account. For root and an existing cluster it is the owner of that cluster, since Postgres runs on no
  * folder of somebody else.
@@ -27,7 +35,7 @@ const lookUp = (name: string): Account => {
 export const choose = (cluster: string): Effect.Effect<Account, EmbeddedPostgresError> =>
   Effect.suspend(() => {
     if (process.getuid?.() !== 0) return Effect.succeed(undefined)
-    const owner = NodeFs.statSync(cluster, { throwIfNoEntry: false })
+    const owner = statOrNone(cluster)
     if (owner !== undefined && owner.uid !== 0) {
       return Effect.succeed({ uid: owner.uid, gid: owner.gid, name: `user ${owner.uid}` })
     }

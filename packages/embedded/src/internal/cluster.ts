@@ -22,6 +22,7 @@ import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import * as Account from "./account.ts"
 import type { Binaries } from "./binaries.ts"
 import * as GuardedProcess from "./guardedProcess.ts"
+import { kill } from "./kill.ts"
 import * as Log from "./log.ts"
 
 /** Where the server keeps its data, for a data folder. */
@@ -97,11 +98,12 @@ const run = (
     }),
     ({ child, from }) =>
       Effect.map(Deferred.await(child.ended), (ended) => ({ ended, lines: Log.linesSince(options.log, from) })),
+    // After an interrupt all of its work is thrown away, or recovered by the next start. The signal reaches those of its
+    // children that a shell stands between.
     ({ child }) =>
-      Effect.sync(() => child.signal("SIGINT")).pipe(
-        Effect.zipRight(Deferred.await(child.ended)),
-        Effect.timeoutOption("3 seconds"),
-        Effect.zipRight(Effect.sync(() => child.signal("SIGKILL")))
+      Effect.zipRight(
+        Effect.sync(() => child.signal("SIGINT")),
+        kill(child)
       )
   )
 

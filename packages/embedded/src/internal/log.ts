@@ -16,7 +16,10 @@ export interface Log {
 /** Where the log ends now; later lines belong to what is started next. */
 export const mark = (log: Log): number => NodeFs.fstatSync(log.fd).size
 
-/** The lines since a mark, the last ones only if there are many. */
+/**
+ * The lines since a mark, the last ones only if there are many. `initdb` shows the statement that sets the password
+ * when that fails; it has no place in an error.
+ */
 export const linesSince = (log: Log, from: number): ReadonlyArray<string> => {
   const text = NodeFs.readFileSync(log.path)
   return text
@@ -25,6 +28,7 @@ export const linesSince = (log: Log, from: number): ReadonlyArray<string> => {
     .split("\n")
     .filter((line) => line.trim() !== "")
     .slice(-quotedLines)
+    .map((line) => line.replace(/\bPASSWORD\s+E?'.*/i, "PASSWORD ***"))
 }
 
 const meanings: ReadonlyArray<readonly [RegExp, Reason]> = [

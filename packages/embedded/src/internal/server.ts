@@ -1,7 +1,6 @@
 /**
  * The server process on a cluster: start until ready, stop in order, kill.
  */
-import { execFileSync } from "node:child_process"
 import * as NodeFs from "node:fs"
 import * as NodePath from "node:path"
 import * as Deferred from "effect/Deferred"
@@ -12,6 +11,7 @@ import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import type * as Account from "./account.ts"
 import { loopback } from "./freePort.ts"
 import * as GuardedProcess from "./guardedProcess.ts"
+import { kill } from "./kill.ts"
 import * as Log from "./log.ts"
 
 /** What a server is started with. */
@@ -26,14 +26,17 @@ export interface Options {
 }
 
 // The first and the eighth line of the lock file are the process id and the status, as `pg_ctl` reads them.
-const isReady = (cluster: string, pid: number | undefined) => {
+const lockFile = (cluster: string) => {
   try {
     const lines = NodeFs.readFileSync(NodePath.join(cluster, "postmaster.pid"), "utf8").split("\n")
-    return lines[0] === String(pid) && lines[7]?.trim() === "ready"
+    return { pid: Number(lines[0]), status: lines[7]?.trim() }
   } catch {
-    return false
+    return undefined
   }
 }
+
+/** Whether a server, ours or not, is about to leave the cluster. */
+export const isStopping = (cluster: string): boolean => lockFile(cluster)?.status === "stopping"
 
 /** Starts the process on a port; the caller notes it, and then waits with {@link awaitReady}. */
 export const spawn = (options: Options, port: number): GuardedProcess.GuardedProcess =>
@@ -57,8 +60,11 @@ export const awaitReady = (
   context: { readonly port: number; readonly from: number }
 ): Effect.Effect<void, EmbeddedPostgresError> =>
   Effect.raceFirst(
-    Effect.sync(() => isReady(options.cluster, child.pid)).pipe(
-      Effect.repeat({ until: (ready) => ready, schedule: Schedule.spaced("5 millis") }),
+    Effect.sync(() => lockFile(options.cluster)).pipe(
+      Effect.repeat({
+        until: (lock) => lock?.pid === child.pid && lock?.status === "ready",
+        schedule: Schedule.spaced("5 millis")
+      }),
       Effect.asVoid
     ),
     Effect.flatMap(Deferred.await(child.ended), (ended) =>
@@ -98,61 +104,3 @@ export const stop = (
     }
     yield* kill(child)
   })
-
-/** Kills the server and its children, none of which gets a chance to write anything. */
-export const kill = (child: GuardedProcess.GuardedProcess): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    if (!child.isRunning() || child.pid === undefined) return Effect.void
-    // Stopped first: a postmaster that sees a child die would start recovery, or new children.
-    child.signal("SIGSTOP")
-    const children = childrenOf(child.pid)
-    for (const pid of children) sendKill(pid)
-    child.signal("SIGKILL")
-    return Effect.zipRight(
-      Deferred.await(child.ended),
-      Effect.repeat(
-        Effect.sync(() => children.some(isAlive)),
-        { while: (alive) => alive, schedule: Schedule.intersect(Schedule.spaced("5 millis"), Schedule.recurs(400)) }
-      )
-    )
-  })
-
-const sendKill = (pid: number) => {
-  try {
-    process.kill(pid, "SIGKILL")
-  } catch {
-    // it ended in between
-  }
-}
-
-const statusOf = (pid: number) => {
-  try {
-    // "pid (name) state parent …", and the name may hold anything
-    const fields = NodeFs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")
-    return { state: fields?.[0], parent: Number(fields?.[1]) }
-  } catch {
-    return undefined
-  }
-}
-
-const hasProc = NodeFs.existsSync("/proc/self/stat")
-
-const isAlive = (pid: number) => {
-  // A killed process that its new parent has not reaped yet holds nothing any more.
-  if (hasProc) return !["Z", "X", undefined].includes(statusOf(pid)?.state)
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
-
-const childrenOf = (parent: number): ReadonlyArray<number> =>
-  hasProc
-    ? NodeFs.readdirSync("/proc")
-        .map(Number)
-        .filter((pid) => pid > 0 && statusOf(pid)?.parent === parent)
-    : execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" })
-        .split("\n")
-        .map((line) => line.trim().split(/\s+/).map(Number))
-        .flatMap(([pid, ppid]) => (pid !== undefined && ppid === parent ? [pid] : []))
