@@ -1,4 +1,6 @@
+import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import LeftOutReporter from "./leftOutReporter.ts"
 
 // Sources, not builds: packages resolve each other through the condition "@checkpool/source" of their exports.
 const conditions = ["@checkpool/source", "node"]
@@ -7,10 +9,11 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    root: new URL("..", import.meta.url).pathname,
+    root: fileURLToPath(new URL("..", import.meta.url)),
     include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
-    reporters: ["default"]
+    // Servers start and stop in many of them, on machines that are seldom idle.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    reporters: ["default", new LeftOutReporter()]
   }
 })
