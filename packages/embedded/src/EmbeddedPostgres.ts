@@ -9,8 +9,6 @@
  *
  * @since 0.1.0
  */
-import * as NodeFs from "node:fs"
-import * as NodeOs from "node:os"
 import * as NodePath from "node:path"
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -26,6 +24,7 @@ import { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
 import * as Account from "./internal/account.ts"
 import * as Binaries from "./internal/binaries.ts"
 import * as Cluster from "./internal/cluster.ts"
+import * as DataDir from "./internal/dataDir.ts"
 import { freePort, loopback } from "./internal/freePort.ts"
 import type { GuardedProcess } from "./internal/guardedProcess.ts"
 import { kill } from "./internal/kill.ts"
@@ -168,8 +167,8 @@ export const make: (options?: Options) => Effect.Effect<Service, EmbeddedPostgre
     newest = child
   }
   yield* Effect.addFinalizer(() => Effect.sync(() => newest?.dismissGuard()))
-  const dataDir = yield* folder(options.dataDir, account)
-  const log = yield* openLog(dataDir, account)
+  const dataDir = yield* DataDir.open(options.dataDir, account)
+  const log = yield* DataDir.openLog(dataDir, account)
   const stop = (mode: ShutdownMode = "fast") =>
     Effect.suspend(() => (newest === undefined ? Effect.void : Server.stop(newest, mode, stopTimeout)))
   yield* Effect.addFinalizer(() => realTime(stop()))
@@ -243,7 +242,20 @@ export const make: (options?: Options) => Effect.Effect<Service, EmbeddedPostgre
 })
 
 /**
- * A layer over {@link make}.
+ * A layer over {@link make}. Built once and shared, it is one server; to run two, build it twice with `Layer.fresh`.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EmbeddedPostgres } from "@checkpool/embedded"
+ *
+ * const program = Effect.gen(function* () {
+ *   const server = yield* EmbeddedPostgres.EmbeddedPostgres
+ *   yield* Effect.log(`Postgres ${server.version} listens at ${server.host}:${server.port}`)
+ * })
+ *
+ * Effect.runPromise(Effect.provide(program, EmbeddedPostgres.layer({ parameters: { max_connections: "200" } })))
+ * ```
  *
  * @since 0.1.0
  * @category layers
@@ -295,48 +307,6 @@ const validate = (options: Options): Effect.Effect<void, EmbeddedPostgresError> 
   return port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65_536)
     ? invalid(`The port ${port} is not a number from 1 to 65535.`)
     : Effect.void
-}
-
-const removeFolder = (path: string) =>
-  Effect.promise(() => NodeFs.promises.rm(path, { recursive: true, force: true, maxRetries: 5 }))
-
-const folder = (dataDir: string | undefined, account: Account.Account) => {
-  if (dataDir !== undefined) {
-    const path = NodePath.resolve(dataDir)
-    return Effect.as(Cluster.prepareFolder(path, account), path)
-  }
-  const temporary = Effect.try({
-    try: () => {
-      const path = NodeFs.mkdtempSync(NodePath.join(NodeOs.tmpdir(), "checkpool-embedded-"))
-      Account.give(path, account)
-      return path
-    },
-    catch: (cause) =>
-      EmbeddedPostgresError.of({
-        reason: "DataDirNotWritable",
-        what: `No temporary folder can be created in ${NodeOs.tmpdir()}.`,
-        hint: "Set TMPDIR to a folder that can be written, or give a data folder.",
-        cause
-      })
-  })
-  return Effect.acquireRelease(temporary, removeFolder).pipe(Effect.tap((path) => Cluster.prepareFolder(path, account)))
-}
-
-const openLog = (dataDir: string, account: Account.Account) => {
-  const path = NodePath.join(dataDir, "server.log")
-  return Effect.acquireRelease(
-    Effect.try({
-      try: (): Log.Log => ({ fd: Account.openFor(path, account), path }),
-      catch: (cause) =>
-        EmbeddedPostgresError.of({
-          reason: "DataDirNotWritable",
-          what: `The log ${path} can't be written.`,
-          hint: "Remove what is in its place, or give another folder.",
-          cause
-        })
-    }),
-    ({ fd }) => Effect.sync(() => NodeFs.closeSync(fd))
-  )
 }
 
 const startTimedOut = (timeout: Duration.DurationInput, log: ReadonlyArray<string>) =>

@@ -94,6 +94,21 @@ export interface Options {
 /**
  * Makes a relay that runs as long as the scope is open; then its connections are reset.
  *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EmbeddedPostgres, TcpRelay } from "@checkpool/embedded"
+ *
+ * const program = Effect.gen(function* () {
+ *   const server = yield* EmbeddedPostgres.make()
+ *   const relay = yield* TcpRelay.make({ target: server, roundTrip: "10 millis" })
+ *   // … connect to relay.port, and then let the network fail
+ *   yield* relay.cut
+ * })
+ *
+ * Effect.runPromise(Effect.scoped(program))
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -7,11 +7,21 @@ import { Config, ConfigProvider, Effect, Exit, Fiber, Layer, Redacted, Scope } f
 import * as Log from "../src/internal/log.ts"
 import { isRunning, openFolder, processesAt, query, temporaryFolders, until } from "./support.ts"
 
+const listen = (host: string, port: number) =>
+  Effect.acquireRelease(
+    Effect.async<NodeNet.Server, Error>((resume) => {
+      const server = NodeNet.createServer()
+      server.once("error", (cause) => resume(Effect.fail(cause)))
+      server.listen({ host, port }, () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.sync(() => server.close())
+  )
+
 const names = { username: "The Owner, é/@:%", database: `d'b "1"/?` }
 const password = Redacted.make(`p'q"r\\s%/@:ü`)
 
 // Under the test clock on purpose: the server's time is real all the same.
-layer(EmbeddedPostgres.layer({ ...names, password }))("EmbeddedPostgres", (it) => {
+layer(EmbeddedPostgres.layer({ ...names, password, stopTimeout: "500 millis" }))("EmbeddedPostgres", (it) => {
   it.effect("lets a client in with its URL, whatever characters the names and the password have", () =>
     Effect.gen(function* () {
       const { url, version } = yield* EmbeddedPostgres.EmbeddedPostgres
@@ -44,7 +54,7 @@ layer(EmbeddedPostgres.layer({ ...names, password }))("EmbeddedPostgres", (it) =
     })
   )
 
-  it.effect("listens on the loopback address alone, and on no socket file", () =>
+  it.scoped("listens on the loopback address alone, and on no socket file", () =>
     Effect.gen(function* () {
       const { port, url } = yield* EmbeddedPostgres.EmbeddedPostgres
       const [row] = yield* query(
@@ -53,12 +63,7 @@ layer(EmbeddedPostgres.layer({ ...names, password }))("EmbeddedPostgres", (it) =
       )
       assert.deepStrictEqual(row, { addresses: "127.0.0.1", sockets: "" })
       // Whatever listened on all addresses would be in the way here.
-      const server = NodeNet.createServer()
-      yield* Effect.async<void, Error>((resume) => {
-        server.once("error", (cause) => resume(Effect.fail(cause)))
-        server.listen({ host: "::1", port }, () => resume(Effect.void))
-      })
-      server.close()
+      yield* listen("::1", port)
     })
   )
 
@@ -114,6 +119,18 @@ layer(EmbeddedPostgres.layer({ ...names, password }))("EmbeddedPostgres", (it) =
       yield* server.start
     })
   )
+
+  it.effect("stops even a server that hangs", () =>
+    Effect.gen(function* () {
+      const server = yield* EmbeddedPostgres.EmbeddedPostgres
+      const pid = yield* server.serverPid
+      process.kill(pid!, "SIGSTOP")
+      yield* server.stop()
+      assert.isFalse(isRunning(pid!))
+      yield* server.start
+      yield* query(server.url, "SELECT 1")
+    })
+  )
 })
 
 describe("EmbeddedPostgres, opened and closed", () => {
@@ -148,13 +165,8 @@ describe("EmbeddedPostgres, opened and closed", () => {
           assert.deepStrictEqual(yield* rows(server), [{ a: 1 }])
           assert.strictEqual(Redacted.value(server.password), Redacted.value(first.password))
 
-          const { port } = server
           const inUse = yield* Effect.flip(Effect.scoped(EmbeddedPostgres.make({ dataDir })))
           assert.strictEqual(inUse.reason, "DataDirInUse")
-          const elsewhere = NodePath.join(yield* openFolder, "data")
-          const taken = yield* Effect.flip(Effect.scoped(EmbeddedPostgres.make({ dataDir: elsewhere, port })))
-          assert.strictEqual(taken.reason, "PortTaken")
-          assert.include(taken.message, String(port))
         })
       )
       yield* use({ database: "first", password: Redacted.make("it's \\ %41 ü") }, (server) =>
@@ -164,6 +176,11 @@ describe("EmbeddedPostgres, opened and closed", () => {
           assert.strictEqual(old.code, "28P01")
         })
       )
+      const other = (yield* listen("127.0.0.1", 0)).address() as NodeNet.AddressInfo
+      const taken = yield* Effect.flip(use({ port: other.port }, () => Effect.void))
+      assert.strictEqual(taken.reason, "PortTaken")
+      assert.include(taken.message, String(other.port))
+
       const stranger = yield* Effect.flip(use({ username: "somebody" }, () => Effect.void))
       assert.strictEqual(stranger.reason, "IncompatibleData")
 

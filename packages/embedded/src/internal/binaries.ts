@@ -97,8 +97,14 @@ export const mirror = (from: string, to: string): void => {
 }
 
 // Running the server proves more than any reading of modes: folders on the way, libraries, the loader.
+const probeScript = `
+data="$1/share/postgresql/postgres.bki"
+[ -r "$data" ] || { echo "$data can't be read"; exit 1; }
+"$1/bin/postgres" --version
+`
+
 const probe = (native: string, account: Account.Account) =>
-  Account.runShort(account, `test -r "$1/share/postgresql/postgres.bki" && "$1/bin/postgres" --version`, [native]).pipe(
+  Account.runShort(account, probeScript, [native]).pipe(
     Effect.map(
       (output): Binaries => ({
         initdb: NodePath.join(native, "bin", "initdb"),
@@ -136,7 +142,7 @@ export const find = (account: Account.Account): Effect.Effect<Binaries, Embedded
         const said = "output" in failure ? failure.output : String(failure.cause)
         return unsupported(
           `The Postgres binaries in ${native} can't be run${account ? ` as ${account.name}` : ""}: ${said || "no output"}`,
-          "They need glibc (on Alpine use a glibc-based image), and a folder that is not mounted noexec.",
+          "They need glibc (on Alpine use a glibc-based image) and a folder that lets programs run. If root starts them, TMPDIR must be open to that account, since they are copied there.",
           "cause" in failure ? failure.cause : undefined
         )
       })

@@ -50,26 +50,6 @@ class Credentials extends Schema.Class<Credentials>("Credentials")({
 
 const CredentialsJson = Schema.parseJson(Credentials)
 
-/** Makes sure that the folder exists and that the account can write it. */
-export const prepareFolder = (dataDir: string, account: Account.Account): Effect.Effect<void, EmbeddedPostgresError> =>
-  Effect.try(() => {
-    const isNew = NodeFs.mkdirSync(dataDir, { recursive: true }) !== undefined
-    if (isNew) NodeFs.chmodSync(dataDir, 0o700)
-    if (isNew || NodeFs.readdirSync(dataDir).length === 0) Account.give(dataDir, account)
-  }).pipe(
-    Effect.zipRight(Account.runShort(account, `cd "$1" && test -r . && test -w .`, [dataDir])),
-    Effect.mapError((failure) =>
-      EmbeddedPostgresError.of({
-        reason: "DataDirNotWritable",
-        what: `The data folder ${dataDir} can't be created or written${account ? ` by ${account.name}, whom root lends its server` : ""}: ${"output" in failure && failure.output !== "" ? failure.output : message(failure.cause)}`,
-        hint: "Give a folder that this account can reach and write, or none for a temporary one.",
-        cause: failure.cause
-      })
-    )
-  )
-
-const message = (cause: unknown) => (cause instanceof Error ? cause.message : String(cause))
-
 /**
  * Runs one of the server's programs to its end; an interrupt ends it.
  */
