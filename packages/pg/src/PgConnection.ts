@@ -2,14 +2,16 @@
  * One connection to Postgres, as it is lent by a `PgPool`: a `Connection` of `@effect/sql`, with the raw `pg` client
  * beside it.
  *
- * It runs one statement at a time. A statement that is interrupted is cancelled on the server and its connection is
- * closed: whatever was still on the wire can then hit nobody else.
+ * It runs one statement at a time, in the order of their arrival. A statement that is interrupted is cancelled on the
+ * server; the connection runs nothing else before the server is done with both the statement and the cancel, so that a
+ * cancel hits only what it was meant for.
  *
  * @since 0.1.0
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Chunk from "effect/Chunk"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -17,9 +19,11 @@ import * as Stream from "effect/Stream"
 import * as Pg from "pg"
 import Cursor from "pg-cursor"
 import * as Driver from "./internal/driver.ts"
-import { mayDirty } from "./internal/session.ts"
+import { resetText, traitsOf } from "./internal/session.ts"
+import { StatementCache } from "./internal/statementCache.ts"
+import { Turn } from "./internal/turn.ts"
 import type { PgPoolConfig } from "./PgPoolConfig.ts"
-import { toClientConfig } from "./PgPoolConfig.ts"
+import { defaults, toClientConfig } from "./PgPoolConfig.ts"
 import * as SqlState from "./SqlState.ts"
 
 type TransformRows = (<A extends object>(row: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
@@ -39,9 +43,14 @@ export interface PgConnection extends Connection {
   readonly statements: number
   /** Why it is of no use any more, once it is. */
   readonly broken: unknown
-  /** Whether the next borrower would find something of this session: a transaction, a setting, a lock, … */
+  /** Prepared statements that the server holds for it. */
+  readonly prepared: number
+  /**
+   * Whether the next borrower would find something of this one: a statement that is still being cancelled, an open
+   * transaction, a setting, a lock, …
+   */
   readonly dirty: boolean
-  /** Brings the session back to where it was after connecting. */
+  /** Waits until it is quiet, and brings the session back to where it was after connecting if need be. */
   readonly reset: Effect.Effect<void, SqlError>
   /** One round trip that proves that the server answers. */
   readonly ping: Effect.Effect<void, SqlError>
@@ -59,7 +68,7 @@ export const open = (config: PgPoolConfig): Effect.Effect<PgConnection, SqlError
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const client = yield* makeClient(config)
-      const connection = new Impl(client)
+      const connection = new Impl(client, config)
       yield* Effect.addFinalizer(() => connection.close)
       yield* Effect.mapError(restore(Driver.connect(client)), (cause) => connectError(client, cause))
       return connection
@@ -96,15 +105,23 @@ const connectError = (client: Pg.Client, cause: Error): SqlError => {
   })
 }
 
+/** How long a cancelled statement may take to end before its connection is cut. */
+const cancelTimeout = Duration.seconds(5)
+
 class Impl implements PgConnection {
   readonly client: Pg.Client
   statements = 0
   broken: unknown = undefined
   private touched = false
+  private readonly turn = new Turn()
+  private readonly cache: StatementCache
+  private readonly stream: PgPoolConfig["stream"]
   private readonly listeners: Array<(cause: unknown) => void> = []
 
-  constructor(client: Pg.Client) {
+  constructor(client: Pg.Client, config: PgPoolConfig) {
     this.client = client
+    this.cache = new StatementCache(config.statementCacheSize ?? defaults.statementCacheSize)
+    this.stream = config.stream
     // Without a listener, a socket that breaks while idle ends the process.
     client.on("error", (cause) => this.break(cause))
     client.on("end", () => this.break(new Error("The connection was closed")))
@@ -114,22 +131,35 @@ class Impl implements PgConnection {
     return Driver.processId(this.client)
   }
 
-  get dirty() {
-    return this.touched || this.client.getTransactionStatus() !== "I"
+  get prepared() {
+    return this.cache.size
   }
 
-  readonly ping: Effect.Effect<void, SqlError> = Effect.suspend(() => Effect.asVoid(this.run({ text: "SELECT 1" })))
+  get dirty() {
+    return this.touched || !this.turn.free || this.inTransaction
+  }
 
-  readonly reset: Effect.Effect<void, SqlError> = Effect.suspend(() => {
-    const rollback =
-      this.client.getTransactionStatus() === "I" ? Effect.void : Effect.asVoid(this.run({ text: "ROLLBACK" }))
-    return Effect.zipRight(
-      rollback,
-      Effect.map(this.run({ text: "DISCARD ALL" }), () => {
-        this.touched = false
+  private get inTransaction() {
+    return this.client.getTransactionStatus() !== "I"
+  }
+
+  readonly ping: Effect.Effect<void, SqlError> = Effect.asVoid(
+    Effect.suspend(() => this.run("SELECT 1", { text: "SELECT 1" }))
+  )
+
+  readonly reset: Effect.Effect<void, SqlError> = Effect.suspend(() =>
+    Effect.zipRight(
+      this.quiet,
+      Effect.suspend(() => {
+        if (!this.touched && !this.inTransaction) return Effect.void
+        const text = resetText(this.inTransaction)
+        return Effect.map(this.run(text, { text }), () => {
+          this.touched = false
+          this.forgetPrepared()
+        })
       })
     )
-  })
+  )
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     if (this.broken === undefined) return Effect.interruptible(Driver.end(this.client))
@@ -143,79 +173,120 @@ class Impl implements PgConnection {
   }
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return Effect.map(this.executeRaw(sql, params), (result) => {
-      // Several statements in one text give several results.
-      if (Array.isArray(result)) return result.map((one: Pg.QueryResult) => one.rows)
-      return transformRows === undefined ? result.rows : transformRows(result.rows)
-    })
+    return Effect.map(this.executeRaw(sql, params), (result) => rowsOf(result, transformRows))
   }
 
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run({ text: sql, values: params as Array<unknown> })
+    return this.runPrepared({ text: sql, values: params as Array<unknown> })
   }
 
   executeValues(
     sql: string,
     params: ReadonlyArray<unknown>
   ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> {
-    return Effect.map(this.run({ text: sql, values: params as Array<unknown>, rowMode: "array" }), ({ rows }) => rows)
+    return Effect.map(
+      this.runPrepared({ text: sql, values: params as Array<unknown>, rowMode: "array" }),
+      ({ rows }) => rows
+    )
   }
 
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return this.execute(sql, params, transformRows)
+    return Effect.map(this.run(sql, { text: sql, values: params as Array<unknown> }), (result) =>
+      rowsOf(result, transformRows)
+    )
   }
 
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
     return Stream.unwrapScoped(
       Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => {
-            this.begin(sql)
-            return { cursor: this.client.query(new Cursor(sql, params as Array<unknown>)), reading: false }
-          }),
-          (open) => this.closeCursor(open)
-        ),
+        Effect.acquireRelease(this.openCursor(sql, params), (open) => this.closeCursor(open)),
         (open) => Stream.repeatEffectChunkOption(this.read(open, transformRows))
       )
     )
   }
 
-  private read(open: OpenCursor, transformRows: TransformRows) {
-    return Effect.async<Chunk.Chunk<object>, Option.Option<SqlError>>((resume) => {
-      open.reading = true
-      open.cursor.read(128, (error, rows) => {
-        open.reading = false
-        if (error) this.fail(error, (sqlError) => resume(Effect.fail(Option.some(sqlError))))
-        else if (rows.length === 0) resume(Effect.fail(Option.none()))
-        else resume(Effect.succeed(Chunk.unsafeFromArray(transformRows === undefined ? rows : transformRows(rows))))
-      })
+  // ---------------------------------------------------------------------------------------------------------------
+  // Statements
+  // ---------------------------------------------------------------------------------------------------------------
+
+  private runPrepared(query: Query & { readonly text: string }): Effect.Effect<Pg.QueryResult, SqlError> {
+    const { text } = query
+    if (!traitsOf(text).preparable) return this.run(text, query)
+    const named = Effect.suspend(() => {
+      const name = this.cache.nameOf(text)
+      if (name === undefined) return this.run(text, query)
+      Driver.closeStatements(this.client, this.cache.takeExcess())
+      return this.run(text, { ...query, name })
+    })
+    return Effect.catchAll(named, (error) => {
+      if (!isStale(error)) return Effect.fail(error)
+      // The server has dropped it (26000) or changed what it gives (0A000): nothing was run. Within a transaction it is
+      // too late for a second try, the server has failed the transaction.
+      this.forgetPrepared()
+      return this.inTransaction ? Effect.fail(error) : this.run(text, query)
     })
   }
 
-  private closeCursor(open: OpenCursor): Effect.Effect<void> {
-    if (open.reading) return Effect.sync(() => this.abort())
-    return Effect.async<void>((resume) => {
-      open.cursor.close(() => resume(Effect.void))
-    })
-  }
-
-  private run(query: Pg.QueryConfig | Pg.QueryArrayConfig): Effect.Effect<Pg.QueryResult, SqlError> {
+  private run(text: string, query: Query): Effect.Effect<Pg.QueryResult, SqlError> {
     return Effect.async<Pg.QueryResult, SqlError>((resume) => {
-      this.begin(query.text)
-      this.client.query(query as Pg.QueryConfig, (error: Error | null, result) => {
-        if (error) this.fail(error, (sqlError) => resume(Effect.fail(sqlError)))
-        else resume(Effect.succeed(result))
+      let state: "waiting" | "sent" | "answered" = "waiting"
+      let onQuiet: (() => void) | undefined
+      const answer = (result: Effect.Effect<Pg.QueryResult, SqlError>) => {
+        state = "answered"
+        if (onQuiet !== undefined) return onQuiet()
+        this.turn.pass()
+        resume(result)
+      }
+      const start = () => {
+        state = "sent"
+        this.begin(text)
+        this.client.query(query as Pg.QueryConfig, (error: Error | null, result) => {
+          if (error) this.fail(error, (sqlError) => answer(Effect.fail(sqlError)))
+          else answer(Effect.succeed(result))
+        })
+      }
+      this.turn.enter(start)
+      return Effect.suspend(() => {
+        if (state === "waiting") this.turn.leave(start)
+        if (state !== "sent") return Effect.void
+        const answered = Effect.async<void>((resume) => {
+          onQuiet = () => resume(Effect.void)
+        })
+        return Effect.asVoid(Effect.forkDaemon(this.cancel(answered)))
       })
-      return Effect.sync(() => this.abort())
     })
   }
+
+  /** The turn passes on when the statement has ended and the cancel can't hit another one any more. */
+  private cancel(answered: Effect.Effect<void>): Effect.Effect<void> {
+    return Effect.all([answered, Driver.cancel(this.client, this.stream)], { concurrency: 2, discard: true }).pipe(
+      Effect.timeoutTo({
+        duration: cancelTimeout,
+        onSuccess: () => undefined,
+        onTimeout: () => {
+          this.break(new Error("A statement was interrupted, and cancelling it took too long"))
+          Driver.cut(this.client)
+        }
+      }),
+      Effect.zipRight(Effect.sync(() => this.turn.pass()))
+    )
+  }
+
+  private readonly quiet: Effect.Effect<void> = Effect.async<void>((resume) => {
+    const start = () => {
+      this.turn.pass()
+      resume(Effect.void)
+    }
+    this.turn.enter(start)
+    return Effect.sync(() => this.turn.leave(start))
+  })
 
   private begin(text: string): void {
     this.statements++
-    if (!this.touched && mayDirty(text)) this.touched = true
+    if (!this.touched && traitsOf(text).dirties) this.touched = true
   }
 
-  /** An error is told once the session is quiet again, so that nobody borrows it before its ReadyForQuery. */
+  /** An error is told once the session is quiet again, so that nothing else runs before its ReadyForQuery. */
   private fail(cause: Error, tell: (error: SqlError) => void): void {
     const sqlState = SqlState.of(cause)
     if (sqlState === undefined ? Driver.isQueryTimeout(cause) : SqlState.evicts(sqlState)) {
@@ -227,10 +298,9 @@ class Impl implements PgConnection {
     else Driver.whenQuiet(this.client, () => tell(error))
   }
 
-  private abort(): void {
-    this.break(new Error("A statement was interrupted"))
-    Driver.cancel(this.client)
-    Driver.cut(this.client)
+  private forgetPrepared(): void {
+    this.cache.clear()
+    Driver.forgetStatements(this.client)
   }
 
   private break(cause: unknown): void {
@@ -239,9 +309,76 @@ class Impl implements PgConnection {
     for (const listener of this.listeners) listener(cause)
     this.listeners.length = 0
   }
+
+  // ---------------------------------------------------------------------------------------------------------------
+  // Cursors
+  // ---------------------------------------------------------------------------------------------------------------
+
+  /** A cursor has the connection for itself until it is closed. */
+  private openCursor(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<OpenCursor> {
+    return Effect.async<OpenCursor>((resume) => {
+      const start = () => {
+        this.begin(sql)
+        const cursor = this.client.query(new Cursor(sql, params as Array<unknown>))
+        resume(Effect.succeed({ cursor, state: "open" }))
+      }
+      this.turn.enter(start)
+    })
+  }
+
+  private read(open: OpenCursor, transformRows: TransformRows) {
+    return Effect.async<Chunk.Chunk<object>, Option.Option<SqlError>>((resume) => {
+      open.state = "reading"
+      open.cursor.read(128, (error, rows) => {
+        open.state = error ? "failed" : "open"
+        if (error) this.fail(error, (sqlError) => resume(Effect.fail(Option.some(sqlError))))
+        else if (rows.length === 0) resume(Effect.fail(Option.none()))
+        else resume(Effect.succeed(Chunk.unsafeFromArray(transformRows === undefined ? rows : transformRows(rows))))
+      })
+    })
+  }
+
+  private closeCursor(open: OpenCursor): Effect.Effect<void> {
+    if (open.state === "reading") {
+      // The driver can't end a cursor that waits for rows without confusing the answers to come.
+      return Effect.sync(() => {
+        this.break(new Error("A stream was interrupted while it waited for rows"))
+        Effect.runFork(Driver.cancel(this.client, this.stream))
+        Driver.cut(this.client)
+        this.turn.pass()
+      })
+    }
+    // After an error the server has closed it already, and would not answer a second time.
+    const closed =
+      open.state === "failed"
+        ? Effect.void
+        : Effect.async<void>((resume) => {
+            open.cursor.close(() => resume(Effect.void))
+          })
+    return Effect.zipRight(
+      closed,
+      Effect.sync(() => this.turn.pass())
+    )
+  }
 }
+
+type Query = Pg.QueryConfig | Pg.QueryArrayConfig
 
 interface OpenCursor {
   readonly cursor: Cursor
-  reading: boolean
+  state: "open" | "reading" | "failed"
+}
+
+/** Several statements in one text give several results. */
+const rowsOf = (
+  result: Pg.QueryResult,
+  transformRows: TransformRows
+): ReadonlyArray<Pg.QueryResult["rows"][number]> => {
+  if (Array.isArray(result)) return result.map((one: Pg.QueryResult) => one.rows)
+  return transformRows === undefined ? result.rows : transformRows(result.rows)
+}
+
+const isStale = (error: SqlError): boolean => {
+  const sqlState = SqlState.of(error)
+  return sqlState === "26000" || (sqlState === "0A000" && /cached plan/.test(String(error.cause)))
 }

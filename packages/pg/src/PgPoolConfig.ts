@@ -52,6 +52,8 @@ export interface PgPoolConfig extends PgClientConfig {
   readonly connectTimeout?: Duration.DurationInput | undefined
   /** How many connections are opened at the same time. Default 3: a restarted server is not stormed. */
   readonly maxConnecting?: number | undefined
+  /** Prepared statements that each connection keeps, least recently used out first. Default 100; 0: none. */
+  readonly statementCacheSize?: number | undefined
   /** A lease of this length is reported as a suspected leak. Default: never. */
   readonly leakAfter?: Duration.DurationInput | undefined
   /** Callbacks beside the metrics. Default: none. */
@@ -69,6 +71,7 @@ export const defaults = {
   minConnections: 10,
   commandTimeout: Duration.minutes(1),
   maxUses: 50_000,
+  statementCacheSize: 100,
   applicationName: "@checkpool/pg"
 } as const
 

@@ -175,26 +175,112 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("PgPool"
     })
   )
 
-  it.scoped("an interrupted statement is cancelled on the server, and the next borrower is not touched by it", () =>
+  /** Statements on the server, other than this one, that run right now. */
+  const running = (text: string) =>
+    outside(
+      Effect.flatMap(SqlClient.SqlClient, (sql) =>
+        Effect.map(
+          sql`SELECT 1 FROM pg_stat_activity WHERE query LIKE ${`${text}%`} AND state = 'active' AND pid <> pg_backend_pid()`,
+          (rows) => rows.length
+        )
+      )
+    )
+
+  it.scoped("an interrupted statement is cancelled on the server, and its connection is used again", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const pool = yield* PgPool.PgPool
       const fiber = yield* Effect.fork(sql`SELECT pg_sleep(3600)`)
-      const sleeping = outside(
-        Effect.flatMap(SqlClient.SqlClient, (sql) =>
-          Effect.map(
-            sql`SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(3600%' AND state = 'active'
-                AND pid <> pg_backend_pid()`,
-            (rows) => rows.length
-          )
-        )
-      )
-      yield* eventually(sleeping, (n) => n === 1)
+      yield* eventually(running("SELECT pg_sleep(3600"), (n) => n === 1)
       const exit = yield* Fiber.interrupt(fiber)
       expect(Exit.isInterrupted(exit)).toBe(true)
       expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
-      yield* eventually(sleeping, (n) => n === 0)
-      expect(yield* pool.stats).toMatchObject({ leased: 0, waiting: 0 })
+      expect(yield* running("SELECT pg_sleep(3600")).toBe(0)
+      expect(yield* pool.stats).toMatchObject({ leased: 0, waiting: 0, opened: 1, closed: 0 })
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
+  )
+
+  it.scoped("an interrupted statement that waits for its turn on a connection cancels nobody else's", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const connection = yield* sql.reserve
+      const slow = yield* Effect.fork(connection.execute("SELECT pg_sleep(0.3), 'done' AS slow", [], undefined))
+      yield* eventually(running("SELECT pg_sleep(0.3"), (n) => n === 1)
+      const waiting = yield* Effect.fork(connection.execute("SELECT 1", [], undefined))
+      yield* Effect.yieldNow()
+      yield* Fiber.interrupt(waiting)
+      expect(yield* Fiber.join(slow)).toMatchObject([{ slow: "done" }])
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
+  )
+
+  it.scoped("500 interrupts that race the end of their statements cancel none of anybody else's", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const pool = yield* PgPool.PgPool
+      let cancelled = 0
+      const bystander = sql`SELECT pg_sleep(0.002)`.pipe(Effect.forever, Effect.fork)
+      const bystanders = yield* Effect.all([bystander, bystander])
+      yield* Effect.forEach(
+        Array.from({ length: 500 }, (_, i) => i),
+        (i) =>
+          Effect.gen(function* () {
+            const fiber = yield* Effect.fork(sql`SELECT pg_sleep(0.001)`)
+            for (let turns = 0; turns < i % 40; turns++) yield* Effect.promise(() => new Promise(setImmediate))
+            if (Exit.isInterrupted(yield* Fiber.interrupt(fiber))) cancelled++
+          }),
+        { concurrency: 2 }
+      )
+      // None of them has failed, and so none was cancelled.
+      for (const fiber of bystanders) expect(Exit.isInterrupted(yield* Fiber.interrupt(fiber))).toBe(true)
+      expect(cancelled).toBeGreaterThan(0)
+      yield* eventually(pool.stats, (stats) => stats.leased === 0 && stats.resetting === 0)
+      expect(yield* backends).toBeLessThanOrEqual(4)
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 4 })))
+  )
+
+  it.scoped("a stream that is interrupted or fails midway gives its connection back", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const pool = yield* PgPool.PgPool
+      const failing = sql`SELECT 1 / (500 - n) FROM generate_series(1, 1000) AS n`.stream
+      const error = yield* Effect.flip(Stream.runDrain(failing))
+      expect(SqlState.of(error)).toBe("22012")
+      expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
+      expect(yield* pool.stats).toMatchObject({ leased: 0, opened: 1 })
+      const fiber = yield* Effect.fork(Stream.runDrain(sql`SELECT pg_sleep(3600)`.stream))
+      yield* eventually(running("SELECT pg_sleep(3600"), (n) => n === 1)
+      yield* Fiber.interrupt(fiber)
+      expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
+      yield* eventually(running("SELECT pg_sleep(3600"), (n) => n === 0)
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
+  )
+
+  it.scoped("statements are prepared once for a connection, and the least recently used are closed on the server", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const held = Effect.map(
+        sql<{ n: number }>`SELECT count(*)::int AS n FROM pg_prepared_statements`.unprepared,
+        ([row]) => row!.n
+      )
+      yield* Effect.repeatN(sql`SELECT 1`, 5)
+      expect(yield* held).toBe(1)
+      for (let i = 0; i < 10; i++) yield* sql.unsafe(`SELECT ${i} AS i`)
+      expect(yield* sql.unsafe("SELECT 9 AS i")).toEqual([{ i: 9 }])
+      expect(yield* held).toBe(3)
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 1, statementCacheSize: 3 })))
+  )
+
+  it.scoped("a prepared statement that the server has dropped or outdated is run all the same", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE TABLE changing (a int)`
+      yield* sql`INSERT INTO changing VALUES (1)`
+      const select = sql`SELECT * FROM changing`
+      expect(yield* select).toEqual([{ a: 1 }])
+      yield* sql`ALTER TABLE changing ADD COLUMN b int DEFAULT 2`
+      expect(yield* select).toEqual([{ a: 1, b: 2 }])
+      yield* sql`DEALLOCATE ALL`
+      expect(yield* select).toEqual([{ a: 1, b: 2 }])
     }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
   )
 
@@ -213,7 +299,7 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("PgPool"
       yield* Effect.scoped(
         Effect.flatMap(sql.reserve, (connection) => connection.executeUnprepared("BEGIN", [], undefined))
       )
-      expect(yield* sql`SELECT now() = statement_timestamp() AS fresh`).toEqual([{ fresh: true }])
+      expect(yield* pool.use((connection) => Effect.succeed(connection.client.getTransactionStatus()))).toBe("I")
       expect(yield* pool.stats).toMatchObject({ opened: 1 })
     }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
   )

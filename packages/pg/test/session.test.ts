@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { mayDirty } from "../src/internal/session.ts"
+import { traitsOf } from "../src/internal/session.ts"
 
 describe("what a statement's text says about its session", () => {
   it.each([
@@ -21,7 +21,7 @@ describe("what a statement's text says about its session", () => {
     "LOAD 'auto_explain'",
     "DO $$ BEGIN END $$",
     "CALL anything()"
-  ])("%s may leave something behind", (text) => expect(mayDirty(text)).toBe(true))
+  ])("%s may leave something behind", (text) => expect(traitsOf(text).dirties).toBe(true))
 
   it.each([
     "SELECT 1",
@@ -35,5 +35,5 @@ describe("what a statement's text says about its session", () => {
     "WITH settings AS (SELECT 1) SELECT * FROM settings",
     "CREATE TABLE temperatures (id int)",
     "CREATE INDEX ON t (a)"
-  ])("%s leaves nothing behind", (text) => expect(mayDirty(text)).toBe(false))
+  ])("%s leaves nothing behind", (text) => expect(traitsOf(text).dirties).toBe(false))
 })

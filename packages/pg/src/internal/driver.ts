@@ -1,21 +1,31 @@
 /**
  * The one place that reaches into `pg` beyond its documented API: connecting interruptibly, knowing when a session is
- * quiet, cutting a socket, and cancelling over a socket of its own.
+ * quiet, cutting a socket, cancelling on a socket of its own, and closing prepared statements.
  */
-import * as Net from "node:net"
 import * as Effect from "effect/Effect"
-import type * as Pg from "pg"
+import * as Pg from "pg"
+
+/** `pg`'s protocol connection, as far as it is used here. */
+interface Wire {
+  readonly stream: { destroy(error?: Error): void; unref?(): void }
+  readonly parsedStatements: Record<string, string>
+  connect(port: number, host: string): void
+  requestSsl(): void
+  cancel(processId: number, secretKey: number): void
+  close(what: { readonly type: "S"; readonly name: string }): void
+  on(event: string, listener: (error: Error) => void): void
+  once(event: "readyForQuery" | "end", listener: () => void): void
+  off(event: "readyForQuery" | "end", listener: () => void): void
+}
 
 interface Innards {
-  readonly connection: {
-    readonly stream: { destroy(error?: Error): void }
-    once(event: "readyForQuery" | "end", listener: () => void): void
-    off(event: "readyForQuery" | "end", listener: () => void): void
-  }
+  readonly connection: Wire
   readonly processID: number | null
   readonly secretKey: number | null
   readonly host: string
   readonly port: number
+  readonly ssl: boolean | object
+  readonly sslNegotiation: string
 }
 
 const innards = (client: Pg.Client): Innards => client as unknown as Innards
@@ -55,21 +65,47 @@ export const whenQuiet = (client: Pg.Client, done: () => void): void => {
 /** The driver's own error when a query got no answer within `query_timeout`. @internal */
 export const isQueryTimeout = (error: Error): boolean => error.message === "Query read timeout"
 
-/**
- * Asks the server to cancel what the session runs, on a socket of its own, and does not wait for it. For a session that
- * will not be used again: a cancel that comes late then hits nobody.
- */
-export const cancel = (client: Pg.Client): void => {
-  const { host, port, processID, secretKey } = innards(client)
-  if (processID === null || secretKey === null) return
-  const request = Buffer.alloc(16)
-  request.writeInt32BE(16, 0)
-  request.writeInt32BE(80877102, 4)
-  request.writeInt32BE(processID, 8)
-  request.writeInt32BE(secretKey, 12)
-  const socket = host.startsWith("/") ? Net.connect(`${host}/.s.PGSQL.${port}`) : Net.connect(port, host)
-  socket.setTimeout(5000, () => socket.destroy())
-  socket.on("error", () => socket.destroy())
-  socket.on("connect", () => socket.end(request))
-  socket.unref()
+/** Closes prepared statements along with the next query: no round trip of its own. @internal */
+export const closeStatements = (client: Pg.Client, names: ReadonlyArray<string>): void => {
+  const { connection } = innards(client)
+  for (const name of names) {
+    delete connection.parsedStatements[name]
+    connection.close({ type: "S", name })
+  }
 }
+
+/** Forgets what was prepared, when the server has. @internal */
+export const forgetStatements = (client: Pg.Client, name?: string): void => {
+  const { parsedStatements } = innards(client).connection
+  for (const each of name === undefined ? Object.keys(parsedStatements) : [name]) delete parsedStatements[each]
+}
+
+/**
+ * Asks the server to cancel what the session runs, on a socket of its own with TLS where the session has it, and waits
+ * until the server has closed that socket: from then on the cancel is on its way or done. (`pg`'s own `cancel` skips
+ * TLS.) Never fails: a cancel that can't be sent is one that was not sent.
+ */
+export const cancel = (client: Pg.Client, stream?: Pg.ClientConfig["stream"]): Effect.Effect<void> =>
+  Effect.async<void>((resume) => {
+    const { host, port, processID, secretKey, ssl, sslNegotiation } = innards(client)
+    if (processID === null || secretKey === null) {
+      resume(Effect.void)
+      return
+    }
+    const wire = new Pg.Connection({ ssl, sslNegotiation, stream } as Pg.ConnectionConfig) as unknown as Wire
+    const send = () => wire.cancel(processID, secretKey)
+    const done = () => {
+      wire.stream.destroy()
+      resume(Effect.void)
+    }
+    wire.on("connect", () => {
+      if (ssl === false) send()
+      else if (sslNegotiation !== "direct") wire.requestSsl()
+    })
+    wire.on("sslconnect", send)
+    wire.on("error", done)
+    wire.on("end", done)
+    if (host.startsWith("/")) wire.connect(`${host}/.s.PGSQL.${port}` as unknown as number, "")
+    else wire.connect(port, host)
+    return Effect.sync(() => wire.stream.destroy())
+  })

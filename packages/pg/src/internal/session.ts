@@ -1,10 +1,18 @@
 /**
- * Which statements may leave something behind in their session, judged by their text.
+ * What a statement's text says about its session.
  *
- * A session that only ran others needs no reset. A false alarm costs a round trip, a miss a dirty session, so in doubt
- * it is dirty: `DO` and `CALL` may hide anything. Functions of your own that do are not seen. An open transaction is not
- * looked for here: the server says so itself after each statement.
+ * A session that only ran plain statements needs no reset. A false alarm costs a round trip, a miss a dirty session, so
+ * in doubt it is dirty: `DO` and `CALL` may hide anything. Functions of your own that do are not seen. An open
+ * transaction is not looked for here: the server says so itself after each statement.
  */
+
+/** @internal */
+export interface Traits {
+  /** May leave something behind: a setting, a lock, a temporary table, a subscription, … */
+  readonly dirties: boolean
+  /** One plain query or change of data, which is worth a prepared statement. */
+  readonly preparable: boolean
+}
 
 const comments = /\/\*[\s\S]*?\*\/|--[^\n]*/g
 
@@ -13,17 +21,27 @@ const atStart =
 
 const anywhere = /\bset_config\s*\(|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\binto\s+(?:(?:local|global)\s+)?temp/i
 
+const plain = /^\s*(?:select|insert|update|delete|merge|with|values)\b[^;]*;?\s*$/i
+
 const limit = 1000
-const known = new Map<string, boolean>()
+const known = new Map<string, Traits>()
 
 /** @internal */
-export const mayDirty = (text: string): boolean => {
+export const traitsOf = (text: string): Traits => {
   const before = known.get(text)
   if (before !== undefined) return before
   const bare = text.replace(comments, " ")
-  const dirty = atStart.test(bare) || anywhere.test(bare)
+  const traits = { dirties: atStart.test(bare) || anywhere.test(bare), preparable: plain.test(bare) }
   // Texts with values spliced in would fill it without end.
   if (known.size >= limit) known.clear()
-  known.set(text, dirty)
-  return dirty
+  known.set(text, traits)
+  return traits
 }
+
+/**
+ * Does what `DISCARD ALL` does, in one round trip also when a transaction is open: `DISCARD ALL` itself can't run in the
+ * same text as a `ROLLBACK`. Settings return to what the start-up of the connection asked for.
+ */
+export const resetText = (inTransaction: boolean): string =>
+  `${inTransaction ? "ROLLBACK; " : ""}CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; ` +
+  "UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
