@@ -1,22 +1,29 @@
 import { SqlCheckpointer } from "@checkpool/checkpoint"
-import { SqlClient } from "@effect/sql"
-import { Effect, Layer } from "effect"
-import { memoMap, stock } from "./database.ts"
+import { String as Case, Layer } from "effect"
+import { agreement } from "./agreement.ts"
+import { linguistic, memoMap, stock } from "./database.ts"
 import { suite } from "./laws.ts"
 
 suite("SqlCheckpointer on stock sql-pg", SqlCheckpointer.layer().pipe(Layer.provide(stock())), { memoMap })
 
-// A linguistic collation, as most servers have: their order of ids is not the order by code point.
-const linguistic = Layer.unwrapEffect(
-  Effect.gen(function* () {
-    const sql = yield* SqlClient.SqlClient
-    yield* sql`CREATE DATABASE linguistic TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'`
-    return stock({ database: "linguistic" })
-  })
-).pipe(Layer.provide(stock()))
-
 suite(
   "SqlCheckpointer in a database with a linguistic collation, in a schema with an odd name",
-  SqlCheckpointer.layer({ schema: `odd "name" of.a schema` }).pipe(Layer.provide(linguistic)),
+  SqlCheckpointer.layer({ schema: `odd "name" of.a schema` }).pipe(Layer.provide(linguistic("linguistic"))),
   { memoMap }
 )
+
+// Everything that an application may have set for its own rows.
+const foreign = stock({
+  transformQueryNames: Case.camelToSnake,
+  transformResultNames: Case.snakeToCamel,
+  transformJson: true,
+  types: { getTypeParser: (oid: number) => (value: string) => (oid === 25 ? value : { oid, value }) }
+})
+
+suite(
+  "SqlCheckpointer on a client that renames columns and parses types its own way",
+  SqlCheckpointer.layer({ schema: "foreign" }).pipe(Layer.provide(foreign)),
+  { memoMap }
+)
+
+agreement("SqlCheckpointer and memory", SqlCheckpointer.layer().pipe(Layer.provide(stock())), { memoMap })

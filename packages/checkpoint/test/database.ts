@@ -1,22 +1,45 @@
 import { EmbeddedPostgres } from "@checkpool/embedded"
+import { SqlClient } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
 
-/** One server for each test file that imports this; give it to `it.layer` with every layer that needs it. */
+/** One server for each test file that imports this, if it is given wherever a layer is built. */
 export const memoMap = Effect.runSync(Layer.makeMemoMap)
 
 export const Server = EmbeddedPostgres.layer()
 
+/** Builds a layer in the test's scope; `Layer.build` would start another server. */
+export const open = <A, E, R>(layer: Layer.Layer<A, E, R>) =>
+  Effect.flatMap(Effect.scope, (scope) => Layer.buildWithMemoMap(layer, memoMap, scope))
+
+export interface Target extends Omit<PgClient.PgClientConfig, "url" | "password"> {
+  readonly password?: string
+  /** Settings of each session, by the names of `postgresql.conf`. */
+  readonly settings?: Readonly<Record<string, string>>
+}
+
 /** Stock sql-pg: the checkpointer must not need our pool. */
-export const stock = (config: Omit<PgClient.PgClientConfig, "url"> = {}) =>
+export const stock = (target: Target = {}) =>
   Layer.unwrapEffect(
-    Effect.map(EmbeddedPostgres.EmbeddedPostgres, ({ url }) =>
-      PgClient.layer({ ...config, url: inDatabase(url, config.database) })
-    )
+    Effect.map(EmbeddedPostgres.EmbeddedPostgres, ({ url }) => {
+      const { database, password, settings, username, ...config } = target
+      const address = new URL(Redacted.value(url))
+      if (database !== undefined) address.pathname = database
+      if (username !== undefined) address.username = username
+      if (password !== undefined) address.password = password
+      const options = Object.entries(settings ?? {}).map(([name, value]) => `-c ${name}=${value}`)
+      if (options.length > 0) address.searchParams.set("options", options.join(" "))
+      return PgClient.layer({ ...config, url: Redacted.make(address.href) })
+    })
   ).pipe(Layer.provide(Server))
 
-const inDatabase = (url: Redacted.Redacted, database: string | undefined) => {
-  const target = new URL(Redacted.value(url))
-  if (database !== undefined) target.pathname = database
-  return Redacted.make(target.href)
-}
+/** A database of that name whose collation is linguistic, as on most servers: its order is not that of code points. */
+export const linguistic = (name: string) =>
+  Layer.unwrapEffect(
+    Effect.flatMap(SqlClient.SqlClient, (sql) =>
+      Effect.as(
+        sql`CREATE DATABASE ${sql(name)} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'`,
+        stock({ database: name })
+      )
+    )
+  ).pipe(Layer.provide(stock()))

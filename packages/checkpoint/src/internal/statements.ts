@@ -68,9 +68,12 @@ WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id 
   const getById = get("AND checkpoint_id = $3::text")
   const getLatest = get(`ORDER BY checkpoint_id ${byCodePoint ? "" : 'COLLATE "C" '}DESC LIMIT 1`)
 
+  const execute = (statement: string, parameters: ReadonlyArray<unknown>) =>
+    Effect.asVoid(sql.unsafe(statement, parameters).values)
+
   return {
     put: ({ blobs, checkpoint }) =>
-      sql.unsafe(put, [
+      execute(put, [
         checkpoint.threadId,
         checkpoint.namespace,
         checkpoint.checkpointId,
@@ -81,9 +84,9 @@ WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id 
         PgArray.text(blobs.map(({ version }) => version)),
         PgArray.text(blobs.map(({ type }) => type)),
         PgArray.bytea(blobs.map(({ blob }) => blob))
-      ]).values,
+      ]),
     putWrites: ({ checkpointId, namespace, threadId }, rows) =>
-      sql.unsafe(putWrites, [
+      execute(putWrites, [
         threadId,
         namespace,
         checkpointId,
@@ -93,7 +96,7 @@ WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id 
         PgArray.text(rows.map(({ type }) => type)),
         PgArray.bytea(rows.map(({ blob }) => blob)),
         PgArray.text(rows.map(({ taskPath }) => taskPath))
-      ]).values,
+      ]),
     get: (place, checkpointId) => {
       const parameters = [place.threadId, place.namespace]
       const statement =

@@ -1,0 +1,222 @@
+import { Codec } from "@checkpool/checkpoint"
+import { SqlClient } from "@effect/sql"
+import { describe, expect, it, layer } from "@effect/vitest"
+import { Effect, Either, FastCheck as fc } from "effect"
+import { versionText } from "../src/internal/identifiers.ts"
+import * as Json from "../src/internal/json.ts"
+import * as Jsonb from "../src/internal/jsonb.ts"
+import * as Order from "../src/internal/order.ts"
+import * as PgArray from "../src/internal/pgArray.ts"
+import { memoMap, stock } from "./database.ts"
+
+const at: Codec.Location = { part: "channel", channel: "c" }
+
+describe("the default codec", () => {
+  it.effect.prop(
+    "gives back exactly what it was given, or refuses it",
+    {
+      value: fc.anything({
+        withBigInt: true,
+        withDate: true,
+        withMap: true,
+        withNullPrototype: false,
+        withObjectString: true,
+        withSet: true,
+        withSparseArray: false,
+        withTypedArray: true,
+        withUnicodeString: true,
+        maxDepth: 4
+      })
+    },
+    ({ value }) =>
+      Effect.gen(function* () {
+        const encoded = yield* Effect.either(Codec.json.encode(value, at))
+        if (Either.isLeft(encoded)) expect(encoded.left).toMatchObject({ operation: "encode", channel: "c" })
+        else expect(yield* Codec.json.decode(encoded.right, at)).toStrictEqual(value)
+      }),
+    { fastCheck: { numRuns: 300 } }
+  )
+
+  it.effect.prop(
+    "writes plain JSON as JSON.stringify does",
+    { value: fc.jsonValue({ noUnicodeString: false }) },
+    ({ value }) =>
+      Effect.map(Codec.json.encode(value, at), ({ data, type }) => {
+        expect(type).toBe("json")
+        const text = new TextDecoder().decode(data)
+        expect(text.replaceAll(/(?<=[:,[]|^)-0(?=[,}\]]|$)/g, "0")).toBe(JSON.stringify(value))
+      })
+  )
+
+  it.effect("refuses values that are nested too deeply, and ones whose properties can't be read", () =>
+    Effect.gen(function* () {
+      let deep: unknown = 0
+      for (let i = 0; i < 20_000; i++) deep = [deep]
+      const tooDeep = yield* Effect.flip(Codec.json.encode(deep, at))
+      expect(tooDeep.reason).toContain("nested too deeply")
+      const trap = {
+        get trap() {
+          throw new Error("no")
+        }
+      }
+      expect(yield* Effect.flip(Codec.json.encode(trap, at))).toMatchObject({ cause: new Error("no") })
+    })
+  )
+
+  it.effect("names the channel and the path in its message", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Codec.json.encode({ steps: [{ "the cost": 1n }] }, at))
+      expect(error.message).toBe(
+        `Can't encode channel "c" at .steps[0]["the cost"]: a BigInt has no JSON form; store it as a string`
+      )
+    })
+  )
+
+  it.effect("leaves records inert that are not of a known form", () =>
+    Effect.gen(function* () {
+      const inert = [
+        { lc: 2, type: "constructor", id: ["Function"], method: null, args: ["return process"], kwargs: {} },
+        { lc: 2, type: "constructor", id: ["Map"], method: "groupBy", args: [[]], kwargs: {} },
+        { lc: 2, type: "constructor", id: ["RegExp"], method: null, args: ["(", ""], kwargs: {} },
+        { lc: 2, type: "delta_snapshot", value: [1] },
+        { lc: 1, type: "constructor", id: ["langchain_core", "messages", "HumanMessage"], kwargs: { content: "hi" } }
+      ]
+      const data = new TextEncoder().encode(JSON.stringify(inert))
+      expect(yield* Codec.json.decode({ type: "json", data }, at)).toStrictEqual(inert)
+      expect(yield* Codec.json.encode(inert, at)).toEqual({ type: "json", data })
+    })
+  )
+
+  it.effect("fails, and does not guess, on what is not its own", () =>
+    Effect.gen(function* () {
+      for (const encoded of [
+        { type: "msgpack", data: Uint8Array.of(0x90) },
+        { type: "json", data: Uint8Array.of(0x22, 0xff, 0x22) },
+        { type: "json", data: new TextEncoder().encode('{"cut') }
+      ]) {
+        expect(yield* Effect.flip(Codec.json.decode(encoded, at))).toMatchObject({ operation: "decode", channel: "c" })
+      }
+    })
+  )
+})
+
+describe("the form for JSONB", () => {
+  const name = fc.oneof(fc.string(), fc.constantFrom(Jsonb.exactKey, "__proto__", "a\0", "\uD800"))
+  const tree = fc.letrec<{ node: unknown }>((tie) => ({
+    node: fc.oneof(
+      { maxDepth: 3 },
+      fc.constantFrom<unknown>(
+        -0,
+        0,
+        null,
+        true,
+        "\0",
+        "\uDC00",
+        "a\uD83C",
+        "\uFFFD",
+        "-0",
+        "\\u0000",
+        1e308,
+        Infinity
+      ),
+      fc.array(tie("node"), { maxLength: 4 }),
+      fc.dictionary(name, tie("node"), { maxKeys: 4 })
+    )
+  })).node
+
+  it.prop(
+    "holds nothing that JSONB refuses, and gives back the exact document",
+    [fc.dictionary(name, tree)],
+    ([value]) => {
+      const text = Json.stringify(value)
+      const stored = Jsonb.encode(text)
+      expect(hasUnstorable(JSON.parse(stored))).toBe(false)
+      // JSONB sorts keys and rewrites white space.
+      const reordered = JSON.stringify(
+        JSON.parse(stored, (_, child) => (isObject(child) ? sorted(child) : child)),
+        null,
+        1
+      )
+      expect(Json.parse(Jsonb.decode(stored))).toStrictEqual(value)
+      if (stored !== text) expect(Json.parse(Jsonb.decode(reordered))).toStrictEqual(value)
+    }
+  )
+})
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const sorted = (value: Record<string, unknown>) =>
+  Object.fromEntries(Object.entries(value).sort(([a], [b]) => a.length - b.length || (a < b ? -1 : 1)))
+
+const hasUnstorable = (value: unknown): boolean =>
+  typeof value === "string"
+    ? value.includes("\0") || encodeURIComponentFails(value)
+    : Array.isArray(value)
+      ? value.some(hasUnstorable)
+      : isObject(value)
+        ? Object.entries(value).some(([key, child]) => hasUnstorable(key) || hasUnstorable(child))
+        : false
+
+const encodeURIComponentFails = (value: string): boolean => {
+  try {
+    encodeURIComponent(value)
+    return false
+  } catch {
+    return true
+  }
+}
+
+layer(stock(), { memoMap, timeout: "60 seconds" })("against the server", (it) => {
+  const withoutNul = fc.string({ unit: "binary" } as fc.StringSharedConstraints).filter((text) => !text.includes("\0"))
+  const cells = fc.array(fc.record({ text: withoutNul, bytes: fc.option(fc.uint8Array()), int: fc.integer() }), {
+    maxLength: 8
+  })
+
+  it.effect.prop(
+    "arrays in binary arrive as they are, empty ones and NULLs too",
+    { cells },
+    ({ cells }) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const rows = yield* sql.unsafe(
+          "SELECT * FROM unnest($1::text[], $2::bytea[], $3::int[]) AS a (text, bytes, int)",
+          [
+            PgArray.text(cells.map(({ text }) => text)),
+            PgArray.bytea(cells.map(({ bytes }) => bytes)),
+            PgArray.int4(cells.map(({ int }) => int))
+          ]
+        )
+        expect(rows).toEqual(cells.map((cell) => ({ ...cell, bytes: cell.bytes && Buffer.from(cell.bytes) })))
+      }),
+    { fastCheck: { numRuns: 100 } }
+  )
+
+  it.effect("versions are written as the server writes JSON numbers", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const numbers = [
+        ...[0, -0, 1, 2 ** 53, 1e21, 1.5e21, 1.25e-7, -1e-7, 5e-324, 1.7976931348623157e308, 123456789.123e15],
+        ...fc.sample(fc.double({ noNaN: true, noDefaultInfinity: true }), 2000),
+        ...fc.sample(fc.tuple(fc.nat(1000), fc.nat()), 1000).map(([n, k]) => n + 1 + k / 2 ** 32)
+      ]
+      const rows = yield* sql.unsafe<{ value: string }>(
+        "SELECT value FROM jsonb_array_elements_text($1::jsonb) AS v (value)",
+        [JSON.stringify(numbers)]
+      )
+      expect(numbers.map(versionText)).toEqual(rows.map(({ value }) => value))
+    })
+  )
+
+  it.effect("identifiers are ordered as under COLLATE C", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const texts = [...new Set(fc.sample(withoutNul, 1000)), "a", "a-b", "ab", "B", "\uFFFD", "\u{1F388}", "\u{1F389}"]
+      const rows = yield* sql.unsafe<{ t: string }>(
+        'SELECT t FROM unnest($1::text[]) AS a (t) ORDER BY t COLLATE "C"',
+        [PgArray.text(texts)]
+      )
+      expect([...texts].sort(Order.codePoints)).toEqual(rows.map(({ t }) => t))
+    })
+  )
+})

@@ -1,0 +1,162 @@
+import { Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+import { SqlClient } from "@effect/sql"
+import { expect, layer } from "@effect/vitest"
+import { Effect, Layer, Option } from "effect"
+import * as Migrations from "../src/internal/migrations.ts"
+import { memoMap, open, stock } from "./database.ts"
+
+// Always afresh: set-up is what is tested.
+const build = (options: SqlCheckpointer.Options) =>
+  Effect.flatMap(Layer.build(Layer.fresh(SqlCheckpointer.layer(options))), (context) =>
+    Effect.provide(Checkpointer.Checkpointer, context)
+  )
+
+const versions = (schema: string) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    Effect.map(sql`SELECT v FROM ${sql(schema)}.checkpoint_migrations ORDER BY v`, (rows) => rows.map(({ v }) => v))
+  )
+
+const indexes = (schema: string) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    Effect.map(
+      sql`SELECT indexname FROM pg_indexes WHERE schemaname = ${schema} ORDER BY indexname COLLATE "C"`,
+      (rows) => rows.map(({ indexname }) => indexname)
+    )
+  )
+
+const all = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+const keys = ["checkpoint_blobs_pkey", "checkpoint_migrations_pkey", "checkpoint_writes_pkey", "checkpoints_pkey"]
+
+/** What a saver of LangGraph leaves behind that knows the versions up to `last`. */
+const leftBy = (schema: string, last: number) =>
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    yield* sql`CREATE SCHEMA ${sql(schema)}`
+    for (const [v, statement] of Migrations.statements(schema)
+      .slice(0, last + 1)
+      .entries()) {
+      yield* sql.unsafe(statement)
+      yield* sql`INSERT INTO ${sql(schema)}.checkpoint_migrations (v) VALUES (${v})`
+    }
+  })
+
+layer(stock({ maxConnections: 20 }), { memoMap, timeout: "60 seconds" })("set-up", (it) => {
+  it.scoped("makes schema and tables once, for any number of callers at the same time", () =>
+    Effect.gen(function* () {
+      const built = yield* Effect.all(
+        Array.from({ length: 40 }, () => build({ schema: "together" })),
+        { concurrency: "unbounded" }
+      )
+      expect(built).toHaveLength(40)
+      expect(yield* versions("together")).toEqual(all)
+      // No index twice: Python's on thread_id alone would serve nothing that the keys don't.
+      expect((yield* indexes("together")).filter((index) => index !== "checkpoints_by_code_point")).toEqual(keys)
+    })
+  )
+
+  it.scoped("does so too where transactions are serializable by default", () =>
+    Effect.gen(function* () {
+      const strict = yield* open(
+        stock({ maxConnections: 10, settings: { default_transaction_isolation: "serializable" } })
+      )
+      yield* Effect.all(
+        Array.from({ length: 20 }, () => build({ schema: "serializable" })),
+        { concurrency: "unbounded" }
+      ).pipe(Effect.provide(strict))
+      expect(yield* versions("serializable")).toEqual(all)
+    })
+  )
+
+  it.scoped("brings the tables of the JavaScript saver up to date and keeps what is in them", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* leftBy("javascript", 4)
+      const key = { thread_id: "t", checkpoint_ns: "", checkpoint_id: "1" }
+      const stored = { v: 4, id: "1", ts: "now", channel_versions: { a: 1, gone: 1 }, versions_seen: {} }
+      yield* sql`INSERT INTO javascript.checkpoints ${sql.insert({
+        ...key,
+        checkpoint: JSON.stringify(stored),
+        metadata: '{"step":-1}'
+      })}`
+      const blob = { thread_id: "t", checkpoint_ns: "", version: "1" }
+      yield* sql`INSERT INTO javascript.checkpoint_blobs ${sql.insert([
+        { ...blob, channel: "a", type: "json", blob: Buffer.from('{"lc":2,"type":"undefined"}') },
+        { ...blob, channel: "gone", type: "empty", blob: null }
+      ])}`
+      yield* sql`INSERT INTO javascript.checkpoint_writes ${sql.insert({
+        ...key,
+        task_id: "task",
+        idx: 0,
+        channel: "a",
+        type: "bytes",
+        blob: Buffer.of(1)
+      })}`
+      const checkpointer = yield* build({ schema: "javascript" })
+      expect(Option.getOrThrow(yield* checkpointer.get({ threadId: "t" }))).toEqual({
+        key: { threadId: "t", namespace: "", checkpointId: "1" },
+        parentId: Option.none(),
+        checkpoint: { ...stored, channel_values: { a: undefined } },
+        metadata: { step: -1 },
+        pendingWrites: [{ taskId: "task", taskPath: "", index: 0, channel: "a", value: Uint8Array.of(1) }]
+      })
+      expect(yield* versions("javascript")).toEqual(all)
+    })
+  )
+
+  it.scoped("leaves the tables of the Python saver as they are, with its indexes", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* leftBy("python", 9)
+      yield* sql`CREATE INDEX checkpoints_thread_id_idx ON python.checkpoints (thread_id)`
+      yield* build({ schema: "python" })
+      expect(yield* versions("python")).toEqual(all)
+      expect(yield* indexes("python")).toEqual([...keys, "checkpoints_thread_id_idx"].sort())
+    })
+  )
+
+  it.scoped("verifies without touching anything", () =>
+    Effect.gen(function* () {
+      const missing = yield* Effect.flip(build({ schema: "missing", setup: "verify" }))
+      expect(missing).toMatchObject({ _tag: "SchemaOutdated", schema: "missing", have: -1, need: 9 })
+      yield* leftBy("old", 4)
+      const old = yield* Effect.flip(build({ schema: "old", setup: "verify" }))
+      expect(old).toMatchObject({ _tag: "SchemaOutdated", have: 4, need: 9 })
+      expect(old.message).toContain("version 4")
+      expect(yield* versions("old")).toEqual([0, 1, 2, 3, 4])
+      yield* build({ schema: "old" })
+      const checkpointer = yield* build({ schema: "old", setup: "verify" })
+      expect(yield* checkpointer.get({ threadId: "t" })).toEqual(Option.none())
+    })
+  )
+
+  it.scoped("can be left out, and missing tables are then found by the first operation", () =>
+    Effect.gen(function* () {
+      const checkpointer = yield* build({ schema: "absent", setup: "none" })
+      const error = yield* Effect.flip(checkpointer.get({ threadId: "t" }))
+      expect(error).toMatchObject({ _tag: "CheckpointerError", operation: "get", cause: { cause: { code: "42P01" } } })
+    })
+  )
+
+  it.scoped("needs no right to create a schema that exists, and none to alter tables that are up to date", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE ROLE app LOGIN PASSWORD 'app'`
+      const app = yield* open(stock({ username: "app", password: "app" }))
+      yield* sql`CREATE SCHEMA granted`
+      const refused = yield* Effect.flip(Effect.provide(build({ schema: "granted" }), app))
+      expect(refused).toMatchObject({ operation: "setup", cause: { cause: { code: "42501" } } })
+      yield* sql`GRANT USAGE, CREATE ON SCHEMA granted TO app`
+      yield* Effect.provide(build({ schema: "granted" }), app)
+      yield* sql`REVOKE CREATE ON SCHEMA granted FROM app`
+      const checkpointer = yield* Effect.provide(build({ schema: "granted" }), app)
+      expect(yield* checkpointer.get({ threadId: "t" })).toEqual(Option.none())
+    })
+  )
+
+  it.scoped("refuses a schema name that no identifier can be made of", () =>
+    Effect.gen(function* () {
+      expect(yield* Effect.flip(build({ schema: "a\0b" }))).toMatchObject({ field: "schema", reason: "Nul" })
+      expect(yield* Effect.flip(build({ schema: "" }))).toMatchObject({ field: "schema", reason: "Empty" })
+    })
+  )
+})
