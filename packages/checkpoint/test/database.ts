@@ -1,12 +1,19 @@
 import { EmbeddedPostgres } from "@checkpool/embedded"
 import { SqlClient } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
-import { Effect, Layer, Redacted } from "effect"
+import { afterAll, beforeAll } from "@effect/vitest"
+import { Effect, Exit, Layer, Redacted, Scope } from "effect"
 
 /** One server for each test file that imports this, if it is given wherever a layer is built. */
 export const memoMap = Effect.runSync(Layer.makeMemoMap)
 
-export const Server = EmbeddedPostgres.layer()
+// Nothing here crashes the server, so it need not wait for the disk.
+export const Server = EmbeddedPostgres.layer({ parameters: { fsync: "off" } })
+
+// Held for the whole file: between two suites nobody else does.
+const file = Effect.runSync(Scope.make())
+beforeAll(() => Effect.runPromise(Layer.buildWithMemoMap(Server, memoMap, file)))
+afterAll(() => Effect.runPromise(Scope.close(file, Exit.void)))
 
 /** Builds a layer in the test's scope; `Layer.build` would start another server. */
 export const open = <A, E, R>(layer: Layer.Layer<A, E, R>) =>
