@@ -43,6 +43,8 @@ export interface PgConnection extends Connection {
   readonly statements: number
   /** Why it is of no use any more, once it is. */
   readonly broken: unknown
+  /** Runs a command and gives the tag that the server completed it with: `COMMIT`, or `ROLLBACK` instead, say. */
+  readonly executeCommand: (command: string) => Effect.Effect<string, SqlError>
   /** Prepared statements that the server holds for it. */
   readonly prepared: number
   /**
@@ -194,6 +196,10 @@ class Impl implements PgConnection {
     return Effect.map(this.run(sql, { text: sql, values: params as Array<unknown> }), (result) =>
       rowsOf(result, transformRows)
     )
+  }
+
+  executeCommand(command: string) {
+    return Effect.map(this.run(command, { text: command }), (result) => result.command)
   }
 
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {

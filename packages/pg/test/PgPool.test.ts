@@ -4,15 +4,9 @@ import { PoolError } from "@checkpool/pool"
 import { SqlClient, SqlError } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
 import { expect, layer } from "@effect/vitest"
-import { Cause, Config, Effect, Exit, Fiber, Layer, Metric, Option, Redacted, Schedule, Stream } from "effect"
+import { Cause, Config, Effect, Exit, Fiber, Layer, Metric, Option, Redacted, Stream } from "effect"
+import { eventually } from "./eventually.ts"
 import { outside, poolLayer, ServerLive } from "./server.ts"
-
-const eventually = <A, E, R>(effect: Effect.Effect<A, E, R>, holds: (a: A) => boolean) =>
-  effect.pipe(
-    Effect.filterOrFail(holds, (last) => `still ${JSON.stringify(last)}`),
-    Effect.retry({ schedule: Schedule.spaced("10 millis"), times: 500 }),
-    Effect.orDie
-  )
 
 /** The server's own count of the pool's connections. */
 const backends = outside(
@@ -77,26 +71,6 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("PgPool"
       )
       expect(first).toBe(1)
       expect(yield* pool.stats).toMatchObject({ leased: 0, opened: 1 })
-    }).pipe(Effect.provide(poolLayer()))
-  )
-
-  it.scoped("commits a transaction, rolls a failed one back, and nests", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      yield* sql`CREATE TABLE transactions (id int)`
-      yield* sql.withTransaction(sql`INSERT INTO transactions VALUES (1)`)
-      yield* Effect.ignore(
-        sql.withTransaction(Effect.zipRight(sql`INSERT INTO transactions VALUES (2)`, Effect.fail("no")))
-      )
-      yield* sql.withTransaction(
-        Effect.zipRight(
-          sql`INSERT INTO transactions VALUES (3)`,
-          Effect.ignore(
-            sql.withTransaction(Effect.zipRight(sql`INSERT INTO transactions VALUES (4)`, Effect.fail("no")))
-          )
-        )
-      )
-      expect(yield* sql`SELECT id FROM transactions ORDER BY id`.values).toEqual([[1], [3]])
     }).pipe(Effect.provide(poolLayer()))
   )
 

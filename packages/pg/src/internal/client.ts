@@ -16,6 +16,7 @@ import * as Stream from "effect/Stream"
 import type { PgConnection } from "../PgConnection.ts"
 import type { PgPoolConfig } from "../PgPoolConfig.ts"
 import * as Listen from "./listen.ts"
+import * as Transaction from "./transaction.ts"
 
 type PgPool = Pool<PgConnection> & { readonly config: PgPoolConfig }
 
@@ -26,6 +27,13 @@ export const make = (pool: PgPool): Effect.Effect<SqlPg.PgClient, never, Scope.S
   Effect.gen(function* () {
     const { config } = pool
     const connection = pooled(pool)
+    const spanAttributes: ReadonlyArray<readonly [string, unknown]> = [
+      ...Object.entries(config.spanAttributes ?? {}),
+      ["db.system.name", "postgresql"],
+      ["db.namespace", config.database ?? config.username ?? "postgres"],
+      ["server.address", config.host ?? "localhost"],
+      ["server.port", config.port ?? 5432]
+    ]
     const client = yield* SqlClient.make({
       acquirer: Effect.succeed(connection),
       transactionAcquirer: Effect.mapError(pool.get, asSqlError),
@@ -34,17 +42,22 @@ export const make = (pool: PgPool): Effect.Effect<SqlPg.PgClient, never, Scope.S
         config.transformResultNames === undefined
           ? undefined
           : Statement.defaultTransforms(config.transformResultNames, config.transformJson).array,
-      spanAttributes: [
-        ...Object.entries(config.spanAttributes ?? {}),
-        ["db.system.name", "postgresql"],
-        ["db.namespace", config.database ?? config.username ?? "postgres"],
-        ["server.address", config.host ?? "localhost"],
-        ["server.port", config.port ?? 5432]
-      ]
+      spanAttributes
     })
     return Object.assign(client, {
       [SqlPg.TypeId]: SqlPg.TypeId,
       config,
+      withTransaction: Transaction.make(
+        // Only what acquiring fails with is made a SqlError: the user's own effect may fail with a pool's error too.
+        (f) =>
+          Effect.flatten(
+            Effect.mapError(
+              pool.use((connection) => Effect.exit(f(connection))),
+              asSqlError
+            )
+          ),
+        spanAttributes
+      ),
       json: (value: unknown) => PgJson(value),
       listen: yield* Listen.make(Effect.mapError(pool.get, asSqlError)),
       notify: (channel: string, payload: string) =>
