@@ -1,1 +1,119 @@
-export {}
+/**
+ * The witness: shows on a real database what the pool and the checkpointer claim, before and after, and says of each
+ * criterion whether it holds. `npm start` runs it; `npm start -- --help` lists its options.
+ */
+import { Command, Options } from "@effect/cli"
+import { NodeContext, NodeRuntime } from "@effect/platform-node"
+import { Cause, Data, Effect, Exit, Schema } from "effect"
+import * as Progress from "./progress.ts"
+import { render } from "./report.ts"
+import * as Settings from "./settings.ts"
+import { colours, plain } from "./table.ts"
+import { judge } from "./verdict.ts"
+import * as Witness from "./witness.ts"
+
+const atLeast = (least: number) => Schema.Int.pipe(Schema.greaterThanOrEqualTo(least))
+
+const options = {
+  url: Options.redacted("url").pipe(
+    Options.withPseudoName("postgres://user:password@host:5432/database"),
+    Options.withDescription(
+      "A database of yours. The witness works in a schema of its own and drops it at the end. Default: a server from " +
+        "npm that is started for the run."
+    ),
+    Options.optional
+  ),
+  schema: Options.text("schema").pipe(
+    Options.withDescription(
+      "The name of that schema, which must not exist yet. Default: checkpool_witness_ and a number."
+    ),
+    Options.optional
+  ),
+  threads: Options.integer("threads").pipe(
+    Options.withSchema(atLeast(1)),
+    Options.withDescription("Conversations at the same time where there are no more callers than connections."),
+    Options.withDefault(Settings.defaults.threads)
+  ),
+  steps: Options.integer("steps").pipe(
+    Options.withSchema(atLeast(1)),
+    Options.withDescription("Turns of a conversation, each saved as a checkpoint."),
+    Options.withDefault(Settings.defaults.steps)
+  ),
+  seconds: Options.float("seconds").pipe(
+    Options.withSchema(Schema.Number.pipe(Schema.between(0.1, 3600))),
+    Options.withDescription(`How long each phase lasts. Default: ${Settings.defaults.seconds}.`),
+    Options.optional
+  ),
+  quick: Options.boolean("quick").pipe(Options.withDescription("Short phases, for a first look.")),
+  json: Options.boolean("json").pipe(
+    Options.withDescription("Prints the findings as JSON; what else there is to say goes to stderr.")
+  )
+}
+
+/** The report has said why. */
+class NotProved extends Data.TaggedError("NotProved") {}
+
+const command = Command.make("witness", options, ({ json, quick, schema, seconds, steps, threads, url }) =>
+  Effect.gen(function* () {
+    const stream = json ? process.stderr : process.stdout
+    const live = stream.isTTY === true
+    const progress = Progress.make({
+      write: (text) => stream.write(text),
+      live,
+      columns: live ? stream.columns : 200
+    })
+    const size = quick ? Settings.quick : Settings.defaults
+    const settings = { ...size, threads, steps, ...(seconds._tag === "Some" ? { seconds: seconds.value } : {}) }
+    const findings = yield* Witness.run({ url, schema, settings, progress }).pipe(
+      Effect.onInterrupt(() => Effect.sync(() => process.stderr.write("Interrupted, everything is cleaned up.\n")))
+    )
+    const verdicts = judge(findings)
+    const passed = verdicts.every(({ passed }) => passed)
+    if (json) {
+      process.stdout.write(`${JSON.stringify({ passed, verdicts, ...findings }, undefined, 2)}\n`)
+    } else {
+      const paint = process.stdout.isTTY === true && !process.env.NO_COLOR ? colours : plain
+      process.stdout.write(`\n${render(findings, verdicts, paint)}\n`)
+    }
+    if (!passed) return yield* new NotProved()
+  })
+).pipe(
+  Command.withDescription(
+    "Writes checkpoints of many conversations to Postgres, with a new connection for each and then through the pool, " +
+      "near and 10 ms away, and says whether the pool keeps its promises."
+  )
+)
+
+const cli = Command.run(command, {
+  name: "checkpool witness",
+  version: "0.1.0",
+  executable: "npm start --"
+})
+
+// npm passes Ctrl-C on to a program that the terminal has told already: the second one must not cut the cleaning short.
+let interrupted = 0
+process.on("SIGINT", () => {
+  const now = performance.now()
+  if (interrupted !== 0 && now - interrupted > 1000) process.exit(130)
+  interrupted ||= now
+})
+// Whoever reads the output may stop reading; the run is cleaned up all the same.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
+
+cli(process.argv).pipe(
+  Effect.catchTags({
+    WitnessError: (error) => Effect.zipRight(say(error.message), Effect.fail(error)),
+    EmbeddedPostgresError: (error) => Effect.zipRight(say(error.message), Effect.fail(error)),
+    TcpRelayError: (error) => Effect.zipRight(say(error.message), Effect.fail(error))
+  }),
+  Effect.tapErrorCause((cause) => (Cause.isDie(cause) ? say(Cause.pretty(cause)) : Effect.void)),
+  Effect.provide(NodeContext.layer),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
+  })
+)
+
+function say(sentence: string): Effect.Effect<void> {
+  return Effect.sync(() => void process.stderr.write(`${sentence}\n`))
+}

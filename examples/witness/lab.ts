@@ -1,0 +1,91 @@
+/**
+ * A pool under observation: its raw samples, its histogram, what the server counts, and what is left of it.
+ */
+import { type Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+import { PgPool, type PgPoolConfig, PgPoolMetrics } from "@checkpool/pg"
+import type { PoolStats } from "@checkpool/pool"
+import { Effect, Layer, Metric } from "effect"
+import { sum } from "./measure.ts"
+import { applicationName } from "./observer.ts"
+import type { Progress } from "./progress.ts"
+import type { Histogram, Left } from "./result.ts"
+import type { Settings } from "./settings.ts"
+import type { Place, Target } from "./target.ts"
+import { connectionError, reason, WitnessError } from "./trouble.ts"
+import type { Workload } from "./workload.ts"
+
+export interface Lab {
+  readonly target: Target
+  readonly settings: Settings
+  readonly workload: Workload
+  readonly progress: Progress
+}
+
+export interface Observed<A> {
+  readonly value: A
+  /** Acquisitions in milliseconds, all of them. */
+  readonly samples: ReadonlyArray<number>
+  readonly stats: PoolStats.PoolStats
+  readonly peak: number
+  readonly left: Left
+  readonly histogram: Histogram
+}
+
+/** The milliseconds of each acquisition so far: what a phase looks at while it runs. */
+export type Samples = ReadonlyArray<number>
+
+/** Runs an effect on a pool and a checkpointer of its own, and looks at what becomes of them. */
+export const observe = <A, E>(
+  { target }: Lab,
+  options: {
+    /** Unique in the process: the histogram is told apart by it. */
+    readonly name: string
+    readonly place: Place
+    readonly config: Omit<PgPoolConfig.PgPoolConfig, "url" | "name">
+  },
+  run: (samples: Samples) => Effect.Effect<A, E, Checkpointer.Checkpointer | PgPool.PgPool>
+): Effect.Effect<Observed<A>, E | WitnessError> =>
+  Effect.gen(function* () {
+    const samples: Array<number> = []
+    const config: PgPoolConfig.PgPoolConfig = {
+      ...target.ways.get(options.place),
+      ...options.config,
+      name: options.name,
+      applicationName: applicationName(target.run),
+      observer: { acquired: (waitMillis) => void samples.push(waitMillis) }
+    }
+    const pool = Layer.catchAll(PgPool.layer(config), (error) => Layer.effectContext(connectionError(config, error)))
+    const live = SqlCheckpointer.layer({ schema: target.schema, setup: "none" }).pipe(
+      Layer.mapError((cause) => new WitnessError({ message: `The tables can't be used: ${reason(cause)}.`, cause })),
+      Layer.provideMerge(pool)
+    )
+    const [[value, stats], peak] = yield* Effect.gen(function* () {
+      const value = yield* run(samples)
+      return [value, (yield* PgPool.PgPool).unsafeStats()] as const
+    }).pipe(Effect.provide(live), target.observer.withPeak)
+    return {
+      value,
+      samples,
+      stats,
+      peak,
+      left: { leased: stats.leased, waiting: stats.waiting, connections: yield* target.observer.remaining },
+      histogram: yield* histogram(options.name, samples)
+    }
+  })
+
+/** Makes the tables, once, for all phases. */
+export const migrate = (target: Target): Effect.Effect<void, WitnessError> =>
+  Effect.void.pipe(
+    Effect.provide(
+      SqlCheckpointer.layer({ schema: target.schema }).pipe(
+        Layer.provide(PgPool.layer({ ...target.ways.get("direct"), minConnections: 0, maxConnections: 1 }))
+      )
+    ),
+    Effect.mapError((cause) => new WitnessError({ message: `The tables can't be made: ${reason(cause)}.`, cause }))
+  )
+
+const histogram = (name: string, samples: Samples): Effect.Effect<Histogram> =>
+  Effect.map(
+    Metric.value(Metric.tagged(PgPoolMetrics.acquisitionSeconds, PgPoolMetrics.poolNameLabel, name)),
+    ({ count, sum: total }) => ({ count, sum: total, samples: samples.length, samplesSum: sum(samples) / 1000 })
+  )

@@ -1,0 +1,113 @@
+/**
+ * Far more callers than connections, and little patience: everybody gets an answer, and soon.
+ */
+import { Checkpointer } from "@checkpool/checkpoint"
+import { PgPool } from "@checkpool/pg"
+import { Duration, Effect } from "effect"
+import * as Lab from "./lab.ts"
+import { summary, tally } from "./measure.ts"
+import type { SaturationResult } from "./result.ts"
+import { mission, saturation } from "./settings.ts"
+import type { WitnessError } from "./trouble.ts"
+import * as Workload from "./workload.ts"
+
+/** How long the phase may last, whatever happens: nobody may hang, and neither may the witness. */
+const cutOff = Duration.seconds(10)
+
+interface Answer {
+  /** What the caller was turned away with; nothing when it was served. */
+  readonly error: string | undefined
+  readonly after: number
+}
+
+export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError> =>
+  Effect.gen(function* () {
+    const { acquireTimeout, callers, connections, maxWaiting } = saturation
+    const answers: Array<Answer> = []
+    const place = lab.target.ways.has("relay") ? "relay" : "direct"
+    const observed = yield* Lab.observe(
+      lab,
+      {
+        name: "saturation",
+        place,
+        config: {
+          ...mission,
+          minConnections: connections,
+          maxConnections: connections,
+          acquireTimeout,
+          maxWaiting,
+          start: "min"
+        }
+      },
+      () =>
+        Effect.gen(function* () {
+          yield* Effect.timeoutOption(
+            Effect.all(
+              Array.from({ length: callers }, () => call(lab, answers)),
+              { concurrency: "unbounded", discard: true }
+            ),
+            cutOff
+          )
+          const lastAnswerMillis = Math.max(0, ...answers.map(({ after }) => after))
+          yield* settled
+          const afterwards: Array<Answer> = []
+          yield* call(lab, afterwards)
+          return { lastAnswerMillis, servedAfterwards: afterwards[0]?.error === undefined }
+        })
+    ).pipe((effect) =>
+      lab.progress.during(
+        `saturation, ${callers} callers on ${connections} connections`,
+        {
+          now: () => `${answers.length} answered`,
+          done: () => {
+            const served = answers.filter(({ error }) => error === undefined).length
+            return `${served} served, ${answers.length - served} turned away, ${callers - answers.length} unanswered`
+          }
+        },
+        effect
+      )
+    )
+    const turned = answers.filter((answer) => answer.error !== undefined)
+    const counts = tally(turned.map(({ error }) => error ?? ""))
+    return {
+      callers,
+      connections,
+      maxWaiting,
+      acquireTimeoutMillis: Duration.toMillis(acquireTimeout),
+      served: answers.length - turned.length,
+      turnedAway: Object.fromEntries(
+        Object.entries(counts).map(([tag, count]) => [
+          tag,
+          { count, after: summary(turned.filter(({ error }) => error === tag).map(({ after }) => after)) }
+        ])
+      ),
+      unanswered: callers - answers.length,
+      ...observed.value,
+      left: observed.left,
+      histogram: observed.histogram
+    }
+  })
+
+/** One write, and what came of it. */
+const call = (lab: Lab.Lab, answers: Array<Answer>) =>
+  Effect.gen(function* () {
+    const checkpointer = yield* Checkpointer.Checkpointer
+    const outcome = new Workload.Outcome()
+    const began = yield* Workload.now
+    yield* Workload.save(lab.workload, {
+      conversation: Workload.begin(lab.workload),
+      turn: 0,
+      parentId: undefined,
+      put: checkpointer.put,
+      outcome
+    })
+    answers.push({ error: outcome.failures[0], after: (yield* Workload.now) - began })
+  })
+
+/** Callers whose answer came at the last moment may still be giving back. */
+const settled = Effect.flatMap(PgPool.PgPool, (pool) =>
+  pool.stats.pipe(
+    Effect.repeat({ until: ({ leased, waiting }) => leased === 0 && waiting === 0 }),
+    Effect.timeoutOption("1 second")
+  )
+)
