@@ -14,6 +14,7 @@ import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Pg from "pg"
@@ -69,10 +70,11 @@ export interface PgConnection extends Connection {
 export const open = (config: PgPoolConfig): Effect.Effect<PgConnection, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      const client = yield* makeClient(config)
+      const client = yield* makeClient(config, yield* restore(askPassword(config.password)))
       const connection = new Impl(client, config)
       yield* Effect.addFinalizer(() => connection.close)
       yield* Effect.mapError(restore(Driver.connect(client)), (cause) => connectError(client, cause))
+      yield* restore(connection.settleIn)
       return connection
     })
   )
@@ -83,9 +85,14 @@ export const open = (config: PgPoolConfig): Effect.Effect<PgConnection, SqlError
  * @category constructors
  * @since 0.1.0
  */
-export const makeClient = (config: PgPoolConfig): Effect.Effect<Pg.Client, SqlError> =>
+export const makeClient = (config: PgPoolConfig, password?: Redacted.Redacted): Effect.Effect<Pg.Client, SqlError> =>
   Effect.try({
-    try: () => new Pg.Client(toClientConfig(config)),
+    try: () => {
+      const client = new Pg.Client(toClientConfig(config))
+      // Set here, since in `pg` a URL wins also with the password that it does not have.
+      if (password !== undefined && !hasPassword(config.url)) client.password = Redacted.value(password)
+      return client
+    },
     catch: () =>
       // Neither the URL nor the driver's error, which may quote it: there is a password in it.
       new SqlError({
@@ -95,6 +102,26 @@ export const makeClient = (config: PgPoolConfig): Effect.Effect<Pg.Client, SqlEr
           "postgres://user:password@host:5432/database, with special characters percent-encoded"
       })
   })
+
+const hasPassword = (url: Redacted.Redacted | undefined): boolean =>
+  url !== undefined && /^\w+:\/\/[^/?#@]*:[^/?#@]+@|[?&]password=/.test(Redacted.value(url))
+
+const askPassword = (password: PgPoolConfig["password"]): Effect.Effect<Redacted.Redacted | undefined, SqlError> =>
+  Effect.isEffect(password)
+    ? Effect.mapError(
+        password,
+        (cause) => new SqlError({ cause, message: "PgPool: asking for the password of a new connection failed" })
+      )
+    : Effect.succeed(password)
+
+/**
+ * Whether a driver's error says that the connection was lost or could not be made: it has no SQLSTATE then.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isLost = (cause: unknown): boolean =>
+  cause instanceof Error && SqlState.of(cause) === undefined && Driver.isConnectionError(cause)
 
 const connectError = (client: Pg.Client, cause: Error): SqlError => {
   const sqlState = SqlState.of(cause)
@@ -117,13 +144,14 @@ class Impl implements PgConnection {
   private touched = false
   private readonly turn = new Turn()
   private readonly cache: StatementCache
-  private readonly stream: PgPoolConfig["stream"]
+  private readonly config: PgPoolConfig
   private readonly listeners: Array<(cause: unknown) => void> = []
 
   constructor(client: Pg.Client, config: PgPoolConfig) {
     this.client = client
-    this.cache = new StatementCache(config.statementCacheSize ?? defaults.statementCacheSize)
-    this.stream = config.stream
+    this.config = config
+    const cached = config.pooler === undefined ? (config.statementCacheSize ?? defaults.statementCacheSize) : 0
+    this.cache = new StatementCache(cached)
     // Without a listener, a socket that breaks while idle ends the process.
     client.on("error", (cause) => this.break(cause))
     client.on("end", () => this.break(new Error("The connection was closed")))
@@ -154,13 +182,24 @@ class Impl implements PgConnection {
       this.quiet,
       Effect.suspend(() => {
         if (!this.touched && !this.inTransaction) return Effect.void
-        const text = resetText(this.inTransaction)
-        return Effect.map(this.run(text, { text }), () => {
-          this.touched = false
-          this.forgetPrepared()
-        })
+        // Behind a pooler the session is another one by now, and the pooler's to reset.
+        const text = this.config.pooler === undefined ? resetText(this.inTransaction) : "ROLLBACK"
+        return Effect.zipRight(
+          this.run(text, { text }),
+          Effect.suspend(() => {
+            this.forgetPrepared()
+            return this.settleIn
+          })
+        )
       })
     )
+  )
+
+  /** What every borrower is to find. */
+  readonly settleIn: Effect.Effect<void, SqlError> = Effect.suspend(() =>
+    Effect.map(this.config.onConnect?.(this) ?? Effect.void, () => {
+      this.touched = false
+    })
   )
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
@@ -265,7 +304,10 @@ class Impl implements PgConnection {
 
   /** The turn passes on when the statement has ended and the cancel can't hit another one any more. */
   private cancel(answered: Effect.Effect<void>): Effect.Effect<void> {
-    return Effect.all([answered, Driver.cancel(this.client, this.stream)], { concurrency: 2, discard: true }).pipe(
+    return Effect.all([answered, Driver.cancel(this.client, this.config.stream)], {
+      concurrency: 2,
+      discard: true
+    }).pipe(
       Effect.timeoutTo({
         duration: cancelTimeout,
         onSuccess: () => undefined,
@@ -297,6 +339,7 @@ class Impl implements PgConnection {
     const sqlState = SqlState.of(cause)
     if (sqlState === undefined ? Driver.isQueryTimeout(cause) : SqlState.evicts(sqlState)) {
       this.break(cause)
+      if (sqlState === undefined) Effect.runFork(Driver.cancel(this.client, this.config.stream))
       Driver.cut(this.client)
     }
     const error = new SqlError({ cause, message: "Failed to execute statement" })
@@ -349,7 +392,7 @@ class Impl implements PgConnection {
       // The driver can't end a cursor that waits for rows without confusing the answers to come.
       return Effect.sync(() => {
         this.break(new Error("A stream was interrupted while it waited for rows"))
-        Effect.runFork(Driver.cancel(this.client, this.stream))
+        Effect.runFork(Driver.cancel(this.client, this.config.stream))
         Driver.cut(this.client)
         this.turn.pass()
       })

@@ -22,9 +22,13 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Client from "./internal/client.ts"
+import * as Listen from "./internal/listen.ts"
 import * as PgConnection from "./PgConnection.ts"
+import type { PgNotification } from "./PgNotification.ts"
 import type { PgPoolConfig } from "./PgPoolConfig.ts"
 import { defaults } from "./PgPoolConfig.ts"
 import * as PgPoolMetrics from "./PgPoolMetrics.ts"
@@ -37,8 +41,13 @@ import * as SqlState from "./SqlState.ts"
  * @since 0.1.0
  */
 export interface Service extends Pool.Pool<PgConnection.PgConnection> {
-  /** The configuration, with what the URL said filled in. */
-  readonly config: PgPoolConfig
+  /** sql-pg's client over this pool; it is a `SqlClient` too. */
+  readonly client: PgClient
+  /**
+   * Listens to a channel on one of the pool's connections, which all listeners share. Goes on when that connection
+   * breaks, and says so; `client.listen` gives the payloads alone.
+   */
+  readonly listen: (channel: string) => Stream.Stream<PgNotification, SqlError>
 }
 
 /**
@@ -55,10 +64,11 @@ let made = 0
  * @category constructors
  * @since 0.1.0
  */
-export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Scope.Scope> =>
+export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Scope.Scope | Reactivity.Reactivity> =>
   Effect.gen(function* () {
     const name = config.name ?? `pg-pool-${++made}`
-    const resolved = yield* PgConnection.makeClient(config)
+    const password = Effect.isEffect(config.password) ? undefined : config.password
+    const resolved = yield* PgConnection.makeClient(config, password)
     const self = yield* Deferred.make<Pool.Pool<PgConnection.PgConnection>>()
     const maxUses = config.maxUses ?? defaults.maxUses
     const pool = yield* Pool.make({
@@ -86,18 +96,21 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
       observer: PgPoolMetrics.observe(name, config.observer)
     }).pipe(Effect.mapError(asSqlError))
     yield* Deferred.succeed(self, pool)
-    return {
-      ...pool,
-      config: {
+    const listen =
+      config.pooler === undefined ? yield* Listen.make(pool) : () => Stream.fail(new SqlError(listenNeedsASession))
+    const client = yield* Client.make(
+      pool,
+      {
         ...config,
-        name,
         host: resolved.host,
         port: resolved.port,
         database: resolved.database ?? config.database,
         username: resolved.user ?? config.username,
-        password: typeof resolved.password === "string" ? Redacted.make(resolved.password) : config.password
-      }
-    }
+        password: password ?? (typeof resolved.password === "string" ? Redacted.make(resolved.password) : undefined)
+      },
+      listen
+    )
+    return { ...pool, client, listen }
   })
 
 /**
@@ -132,6 +145,55 @@ export const layerConfig = (
   Layer.scopedContext(Effect.flatMap(Config.unwrap(config), makeContext)).pipe(Layer.provide(Reactivity.layer))
 
 /**
+ * A layer for a pool under a tag of yours, for apps with several: `class Reporting extends
+ * Context.Tag("app/Reporting")<Reporting, PgPool.Service>() {}`. Its `client` is its `SqlClient`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerTagged = <I>(tag: Context.Tag<I, Service>, config: PgPoolConfig): Layer.Layer<I, SqlError> =>
+  Layer.scoped(tag, make(config)).pipe(Layer.provide(Reactivity.layer))
+
+/**
+ * Whether the same work has a chance if it is done again: a serialization failure or a deadlock, a connection that was
+ * lost, a server that is full, down or handed over, a saturated pool.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isTransient = (error: unknown): boolean => {
+  const sqlState = SqlState.of(error)
+  if (sqlState !== undefined) return !["user", "refused"].includes(SqlState.kindOf(sqlState))
+  const pooled = findPoolError(error)
+  if (pooled !== undefined) return pooled._tag !== "PoolClosed" && pooled._tag !== "NestedAcquire"
+  return error instanceof SqlError && PgConnection.isLost(error.cause)
+}
+
+/**
+ * Tries transient failures again, five times at most, after 50 ms, 100 ms, … with jitter. For work that may be done
+ * twice: when a connection is lost during a COMMIT, nobody can say whether it took place.
+ *
+ * @category combinators
+ * @since 0.1.0
+ * @example
+ * ```ts
+ * import { PgPool } from "@checkpool/pg"
+ * import { SqlClient } from "@effect/sql"
+ * import { Effect } from "effect"
+ *
+ * export const transfer = Effect.gen(function* () {
+ *   const sql = yield* SqlClient.SqlClient
+ *   yield* sql.withTransaction(sql`UPDATE accounts SET balance = balance - 1 WHERE id = 1`)
+ * }).pipe(Effect.retry(PgPool.retryTransient))
+ * ```
+ */
+export const retryTransient: Schedule.Schedule<number, unknown> = Schedule.recurs(5).pipe(
+  Schedule.addDelay((tries) => 50 * 2 ** tries),
+  Schedule.jittered,
+  Schedule.whileInput(isTransient)
+)
+
+/**
  * The pool's error inside an error of `SqlClient` (or of what builds on it), if that is what went wrong.
  *
  * @category getters
@@ -140,11 +202,15 @@ export const layerConfig = (
 export const poolError = (error: unknown): PoolError | undefined => findPoolError(error)
 
 const makeContext = (config: PgPoolConfig) =>
-  Effect.gen(function* () {
-    const pool = yield* make(config)
-    const client = yield* Client.make(pool)
-    return Context.make(PgPool, pool).pipe(Context.add(PgClient, client), Context.add(SqlClient, client))
-  })
+  Effect.map(make(config), (pool) =>
+    Context.make(PgPool, pool).pipe(Context.add(PgClient, pool.client), Context.add(SqlClient, pool.client))
+  )
+
+const listenNeedsASession = {
+  cause: new Error("LISTEN needs a session of its own"),
+  message:
+    "PgPool: LISTEN does not work behind a transaction pooler. Make another pool that connects to the server itself"
+}
 
 const recycler = (maxUses: number): Recycler.Recycler<PgConnection.PgConnection> =>
   Recycler.combine(

@@ -4,10 +4,13 @@
  * @since 0.1.0
  */
 import type { Observer } from "@checkpool/pool/Pool"
+import type { SqlError } from "@effect/sql/SqlError"
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
 import * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Pg from "pg"
+import type { PgConnection } from "./PgConnection.ts"
 
 /**
  * Where to connect is said by `url`, by `host`, `port`, `database`, `username`, `password`, or by the environment
@@ -16,9 +19,11 @@ import type * as Pg from "pg"
  * @category models
  * @since 0.1.0
  */
-export interface PgPoolConfig extends PgClientConfig {
+export interface PgPoolConfig extends Omit<PgClientConfig, "password"> {
   // Essentials
 
+  /** The password, or an effect that is asked for it at each connect: tokens that expire, secrets that rotate. */
+  readonly password?: Redacted.Redacted | Effect.Effect<Redacted.Redacted, unknown> | undefined
   /** Most connections that may exist at once: a ceiling. Default 100, a stock server's limit. */
   readonly maxConnections?: number | undefined
   /** Connections kept open when idle. Default 10: a burst finds them warm. */
@@ -46,8 +51,19 @@ export interface PgPoolConfig extends PgClientConfig {
   /** What is open before the layer is ready: `"one"` (default), `"min"`, or nothing (`"lazy"`). */
   readonly start?: "one" | "min" | "lazy" | undefined
 
+  /**
+   * Runs on each new connection before it is lent, and again after a reset: what it sets is there for every borrower.
+   * Default: nothing.
+   */
+  readonly onConnect?: ((connection: PgConnection) => Effect.Effect<unknown, SqlError>) | undefined
+
   // Infrequent
 
+  /**
+   * `"transaction"`: there is a pooler such as PgBouncer in between that gives each transaction another session. Nothing
+   * is then prepared or set in sessions, `commandTimeout` is the client's alone, and LISTEN is refused. Default: none.
+   */
+  readonly pooler?: "transaction" | undefined
   /** How long opening a connection may take. Default 5 s. */
   readonly connectTimeout?: Duration.DurationInput | undefined
   /** How many connections are opened at the same time. Default 3: a restarted server is not stormed. */
@@ -76,7 +92,7 @@ export const defaults = {
 } as const
 
 /**
- * What `pg` is given for one connection. The only place where secrets are unwrapped.
+ * What `pg` is given for one connection, but for the password.
  *
  * @category conversions
  * @since 0.1.0
@@ -89,7 +105,6 @@ export const toClientConfig = (config: PgPoolConfig): Pg.ClientConfig => {
     ...given("port", config.port),
     ...given("database", config.database),
     ...given("user", config.username),
-    ...given("password", config.password && Redacted.value(config.password)),
     ...given("ssl", config.ssl),
     ...given("stream", config.stream),
     ...given("types", config.types),
@@ -97,8 +112,9 @@ export const toClientConfig = (config: PgPoolConfig): Pg.ClientConfig => {
     keepAlive: true,
     ...(Duration.isFinite(commandTimeout)
       ? {
-          statement_timeout: Duration.toMillis(commandTimeout),
-          query_timeout: Duration.toMillis(commandTimeout) + 1000
+          // A pooler refuses to start up with a setting that it does not know.
+          ...(config.pooler === undefined ? { statement_timeout: Duration.toMillis(commandTimeout) } : {}),
+          query_timeout: Duration.toMillis(commandTimeout) + (config.pooler === undefined ? 1000 : 0)
         }
       : {})
   }

@@ -4,7 +4,7 @@ import { PoolError } from "@checkpool/pool"
 import { SqlClient, SqlError } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
 import { expect, layer } from "@effect/vitest"
-import { Cause, Config, Effect, Exit, Fiber, Layer, Metric, Option, Redacted, Stream } from "effect"
+import { Config, Context, Effect, Exit, Fiber, Layer, Metric, Redacted, Stream } from "effect"
 import { eventually } from "./eventually.ts"
 import { outside, poolLayer, ServerLive } from "./server.ts"
 
@@ -294,37 +294,6 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("PgPool"
     }).pipe(Effect.provide(poolLayer({ minConnections: 3 })))
   )
 
-  it.scoped("a listener hears what is notified, and fails rather than going silent when its connection breaks", () =>
-    Effect.gen(function* () {
-      const sql = yield* PgClient.PgClient
-      const heard: Array<string> = []
-      const listener = yield* sql.listen("news").pipe(
-        Stream.runForEach((payload) => Effect.sync(() => heard.push(payload))),
-        Effect.fork
-      )
-      yield* eventually(
-        Effect.tap(
-          Effect.sync(() => heard),
-          () => sql.notify("news", "")
-        ),
-        (heard) => heard.includes("")
-      )
-      yield* sql.notify("news", "it's here")
-      yield* eventually(
-        Effect.sync(() => heard),
-        (heard) => heard.includes("it's here")
-      )
-      yield* outside(
-        Effect.flatMap(
-          SqlClient.SqlClient,
-          (sql) => sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'`
-        )
-      )
-      const exit = yield* Fiber.await(listener)
-      expect(Exit.isFailure(exit) && Option.isSome(Cause.failureOption(exit.cause))).toBe(true)
-    }).pipe(Effect.provide(poolLayer()))
-  )
-
   it.scoped("a pool error stays recognisable through SqlError", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
@@ -357,6 +326,98 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("PgPool"
       const bounds = [...state.buckets].map(([bound]) => bound)
       expect(bounds.slice(0, 6)).toEqual([0.001, 0.005, 0.01, 0.025, 0.05, 0.1])
     })
+  )
+
+  it.scoped("asks an effect for the password at each connect", () =>
+    Effect.gen(function* () {
+      const { password, url } = yield* EmbeddedPostgres.EmbeddedPostgres
+      const bare = new URL(Redacted.value(url))
+      bare.password = ""
+      let asked = 0
+      const live = PgPool.layer({
+        url: Redacted.make(bare.toString()),
+        password: Effect.sync(() => {
+          asked++
+          return password
+        }),
+        minConnections: 0,
+        maxConnections: 2,
+        maxUses: 1
+      })
+      yield* Effect.provide(
+        Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.repeatN(sql`SELECT 1`, 2)),
+        live
+      )
+      expect(asked).toBe(3)
+      const failing = PgPool.layer({
+        url: Redacted.make(bare.toString()),
+        password: Effect.fail("the vault is sealed")
+      })
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(failing)))
+      expect(error).toMatchObject({ _tag: "SqlError", cause: "the vault is sealed" })
+    })
+  )
+
+  it.scoped("what onConnect sets is there for every borrower, also after a reset", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const pool = yield* PgPool.PgPool
+      const zone = sql`SELECT current_setting('TimeZone') AS zone`
+      expect(yield* zone).toEqual([{ zone: "Asia/Tokyo" }])
+      yield* sql`SET TimeZone = 'Europe/Paris'`
+      expect(yield* zone).toEqual([{ zone: "Asia/Tokyo" }])
+      expect(yield* pool.stats).toMatchObject({ opened: 1 })
+    }).pipe(
+      Effect.provide(
+        poolLayer({
+          maxConnections: 1,
+          onConnect: (connection) => connection.executeRaw("SET TimeZone = 'Asia/Tokyo'", [])
+        })
+      )
+    )
+  )
+
+  it.scoped("two pools of one app are told apart by their tags", () =>
+    Effect.gen(function* () {
+      const { url } = yield* EmbeddedPostgres.EmbeddedPostgres
+      class Reporting extends Context.Tag("test/Reporting")<Reporting, PgPool.Service>() {}
+      yield* Effect.gen(function* () {
+        const main = yield* PgPool.PgPool
+        const reporting = yield* Reporting
+        yield* reporting.client`SELECT 1`
+        expect(main.name).toBe("main")
+        expect(reporting.name).toBe("reporting")
+        expect(main.unsafeStats().acquired).toBe(0)
+        expect(reporting.unsafeStats().acquired).toBe(1)
+      }).pipe(
+        Effect.provide(
+          Layer.merge(
+            PgPool.layerTagged(Reporting, { url, name: "reporting", maxConnections: 1 }),
+            PgPool.layer({ url, name: "main", maxConnections: 1 })
+          )
+        )
+      )
+    })
+  )
+
+  it.scoped("tries transient failures again, and no others", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      let tries = 0
+      const deadlocked = Effect.suspend(() => {
+        tries++
+        return tries < 3 ? sql`DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$` : sql`SELECT 1 AS one`
+      })
+      expect(yield* Effect.retry(deadlocked, PgPool.retryTransient)).toEqual([{ one: 1 }])
+      expect(tries).toBe(3)
+      let wrong = 0
+      const typo = Effect.suspend(() => {
+        wrong++
+        return sql`SELEC 1`
+      })
+      yield* Effect.flip(Effect.retry(typo, PgPool.retryTransient))
+      expect(wrong).toBe(1)
+    }).pipe(Effect.provide(poolLayer()))
   )
 
   it.scoped("reads its options from the configuration", () =>

@@ -11,21 +11,21 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as SqlPg from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { PgConnection } from "../PgConnection.ts"
-import type { PgPoolConfig } from "../PgPoolConfig.ts"
-import * as Listen from "./listen.ts"
+import type { Listen } from "./listen.ts"
 import * as Transaction from "./transaction.ts"
-
-type PgPool = Pool<PgConnection> & { readonly config: PgPoolConfig }
 
 const PgJson = Statement.custom<Statement.Custom<"PgJson", unknown>>("PgJson")
 
 /** @internal */
-export const make = (pool: PgPool): Effect.Effect<SqlPg.PgClient, never, Scope.Scope | Reactivity.Reactivity> =>
+export const make = (
+  pool: Pool<PgConnection>,
+  config: SqlPg.PgClientConfig,
+  listen: Listen
+): Effect.Effect<SqlPg.PgClient, never, Reactivity.Reactivity> =>
   Effect.gen(function* () {
-    const { config } = pool
     const connection = pooled(pool)
     const spanAttributes: ReadonlyArray<readonly [string, unknown]> = [
       ...Object.entries(config.spanAttributes ?? {}),
@@ -59,7 +59,10 @@ export const make = (pool: PgPool): Effect.Effect<SqlPg.PgClient, never, Scope.S
         spanAttributes
       ),
       json: (value: unknown) => PgJson(value),
-      listen: yield* Listen.make(Effect.mapError(pool.get, asSqlError)),
+      listen: (channel: string) =>
+        Stream.filterMap(listen(channel), (heard) =>
+          heard._tag === "Notified" ? Option.some(heard.payload) : Option.none()
+        ),
       notify: (channel: string, payload: string) =>
         Effect.asVoid(connection.executeRaw("SELECT pg_notify($1, $2)", [channel, payload]))
     })

@@ -65,6 +65,15 @@ export const whenQuiet = (client: Pg.Client, done: () => void): void => {
 /** The driver's own error when a query got no answer within `query_timeout`. @internal */
 export const isQueryTimeout = (error: Error): boolean => error.message === "Query read timeout"
 
+const systemErrors = /^E(CONN|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NETDOWN|NOTFOUND|AI_AGAIN|ADDR)/
+const driverErrors = /^(Connection terminated|Client was closed|Client has encountered a connection error)/
+
+/** The system's or the driver's own error when there is no connection (any more). @internal */
+export const isConnectionError = (error: Error): boolean =>
+  ("code" in error && typeof error.code === "string" && systemErrors.test(error.code)) ||
+  driverErrors.test(error.message) ||
+  isQueryTimeout(error)
+
 /** Closes prepared statements along with the next query: no round trip of its own. @internal */
 export const closeStatements = (client: Pg.Client, names: ReadonlyArray<string>): void => {
   const { connection } = innards(client)
