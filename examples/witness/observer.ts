@@ -50,8 +50,8 @@ export interface Observer {
   ) => Effect.Effect<readonly [A, number], E | WitnessError, R>
   /** Waits until the server has none of our connections any more, and gives how many it has after 5 seconds. */
   readonly remaining: Effect.Effect<number, WitnessError>
-  /** Ends one of our connections, as an administrator would. */
-  readonly terminateOne: Effect.Effect<void, WitnessError>
+  /** Ends one of our connections, as an administrator would, and gives how many it ended. */
+  readonly terminateOne: Effect.Effect<number, WitnessError>
 }
 
 export const make = Effect.fnUntraced(function* (url: Redacted.Redacted, run: string) {
@@ -104,8 +104,10 @@ export const make = Effect.fnUntraced(function* (url: Redacted.Redacted, run: st
       Effect.zipRight(connections)
     ),
     terminateOne: orLost(
-      Effect.asVoid(sql`
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ${ours} ORDER BY random() LIMIT 1`)
+      Effect.map(
+        sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ${ours} ORDER BY random() LIMIT 1`,
+        ({ length }) => length
+      )
     )
   }
   return observer

@@ -86,7 +86,7 @@ const ratioRow = (before: PhaseResult, after: PhaseResult): ReadonlyArray<string
 
 const saturationLines = ({ saturation: s }: Findings, paint: Paint): ReadonlyArray<string> => [
   paint.bold(
-    `Saturation: ${s.callers} callers at once on ${s.connections} connections, ` +
+    `Saturation: ${s.callers} callers within ${s.arrivalMillis} ms on ${s.connections} connections; ` +
       `${s.maxWaiting} may wait, for ${s.acquireTimeoutMillis} ms`
   ),
   ...align(
@@ -104,8 +104,8 @@ const saturationLines = ({ saturation: s }: Findings, paint: Paint): ReadonlyArr
 
 const interruptionLines = ({ integrity, interruption: i }: Findings, paint: Paint): ReadonlyArray<string> => [
   paint.bold(
-    `Interruption: ${i.writers} writers give up after 0 to ${adversity.patienceMillis} ms, ` +
-      "and the server ends connections"
+    `Interruption: ${i.writers} writers, ${adversity.share * 100} % of writes given up after 0 to ` +
+      `${adversity.patienceMillis} ms; the server ended ${i.terminated} connections`
   ),
   ...align([
     ["  acknowledged", String(i.puts)],

@@ -52,6 +52,8 @@ export interface Histogram {
 
 export interface SaturationResult {
   readonly callers: number
+  /** They came evenly within this time. */
+  readonly arrivalMillis: number
   readonly connections: number
   readonly maxWaiting: number
   readonly acquireTimeoutMillis: number
@@ -60,8 +62,8 @@ export interface SaturationResult {
   readonly turnedAway: Readonly<Record<string, { readonly count: number; readonly after: Summary }>>
   /** Callers that had no answer when the phase was cut off. */
   readonly unanswered: number
-  /** When the last caller had its answer, in milliseconds. */
-  readonly lastAnswerMillis: number
+  /** The longest that anybody waited for an answer, in milliseconds. */
+  readonly slowestMillis: number
   /** Whether the next caller was served as if nothing had happened. */
   readonly servedAfterwards: boolean
   readonly left: Left

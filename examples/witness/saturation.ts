@@ -22,7 +22,8 @@ interface Answer {
 
 export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError> =>
   Effect.gen(function* () {
-    const { acquireTimeout, callers, connections, maxWaiting } = saturation
+    const { acquireTimeout, arrival, callers, connections, maxWaiting } = saturation
+    const gap = Duration.toMillis(arrival) / callers
     const answers: Array<Answer> = []
     const place = lab.target.ways.has("relay") ? "relay" : "direct"
     const observed = yield* Lab.observe(
@@ -43,20 +44,20 @@ export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError>
         Effect.gen(function* () {
           yield* Effect.timeoutOption(
             Effect.all(
-              Array.from({ length: callers }, () => call(lab, answers)),
+              Array.from({ length: callers }, (_, i) => Effect.delay(call(lab, answers), i * gap)),
               { concurrency: "unbounded", discard: true }
             ),
             cutOff
           )
-          const lastAnswerMillis = Math.max(0, ...answers.map(({ after }) => after))
+          const slowestMillis = Math.max(0, ...answers.map(({ after }) => after))
           yield* settled
           const afterwards: Array<Answer> = []
           yield* call(lab, afterwards)
-          return { lastAnswerMillis, servedAfterwards: afterwards[0]?.error === undefined }
+          return { slowestMillis, servedAfterwards: afterwards[0]?.error === undefined }
         })
     ).pipe((effect) =>
       lab.progress.during(
-        `saturation, ${callers} callers on ${connections} connections`,
+        `saturation, ${callers} callers`,
         {
           now: () => `${answers.length} answered`,
           done: () => {
@@ -71,6 +72,7 @@ export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError>
     const counts = tally(turned.map(({ error }) => error ?? ""))
     return {
       callers,
+      arrivalMillis: Duration.toMillis(arrival),
       connections,
       maxWaiting,
       acquireTimeoutMillis: Duration.toMillis(acquireTimeout),

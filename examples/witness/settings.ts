@@ -50,18 +50,21 @@ export const bounds = {
 
 /** The load of the phase that has more callers than can be served. */
 export const saturation = {
-  connections: 10,
-  callers: 1000,
-  maxWaiting: 300,
+  connections: 5,
+  callers: 400,
+  /** They come within this time, evenly. */
+  arrival: Duration.millis(200),
+  maxWaiting: 100,
   acquireTimeout: Duration.millis(150)
 }
 
 /** The load of the phase whose writers are interrupted. */
 export const adversity = {
-  writers: 40,
+  writers: 20,
   connections: 20,
-  /** Each write is given up after a time between none and this one. */
-  patienceMillis: 40,
+  /** This share of the writes is given up, each after a time between none and this one; the others are waited for. */
+  share: 0.3,
+  patienceMillis: 25,
   /** How often the server ends one of the connections. */
   terminateEvery: Duration.millis(100)
 }

@@ -39,7 +39,7 @@ const acquisition = ({ phases }: Findings): Verdict => {
     criterion: `a connection in less than ${bounds.acquisitionMillis} ms`,
     passed:
       calm.length > 0 && calm.every(({ acquisition }) => acquisition.count > 0) && worst < bounds.acquisitionMillis,
-    figure: `p99 at most ${millis(worst)}, with no more callers than connections`
+    figure: `p99 ${millis(worst)} with no more callers than connections`
   }
 }
 
@@ -52,7 +52,7 @@ const improvement = ({ phases }: Findings): Verdict => {
   return {
     criterion: `at least ${bounds.improvement} times faster than before`,
     passed: ratios.length > 0 && least >= bounds.improvement,
-    figure: `${least.toFixed(0)} times or more at p50, p95 and p99, with as many callers`
+    figure: `${least.toFixed(0)} times at the least, of p50, p95 and p99`
   }
 }
 
@@ -62,7 +62,7 @@ const reuse = ({ phases }: Findings): Verdict => {
   return {
     criterion: `more than ${bounds.reuse * 100} % of connections reused`,
     passed: rates.length > 0 && worst > bounds.reuse,
-    figure: `${(worst * 100).toFixed(1)} % or more in each phase with the pool, from its cold start on`
+    figure: `${(worst * 100).toFixed(1)} % at the least, of the phases with the pool`
   }
 }
 
@@ -75,8 +75,8 @@ const exhaustion = ({ phases }: Findings): Verdict => {
     criterion: "no exhaustion under load",
     passed: crowds.length > 0 && puts > 0 && failed === 0 && crowds.every(({ max, peak }) => peak <= max),
     figure:
-      `${crowds[0]?.callers ?? 0} callers: ${puts} puts served, ${failed} failed; ` +
-      `the server saw ${peak} connections of at most ${crowds[0]?.max ?? 0}`
+      `${crowds[0]?.callers ?? 0} callers, ${puts} puts, ${failed} failed; ` +
+      `server saw ${peak} connections, max ${crowds[0]?.max ?? 0}`
   }
 }
 
@@ -95,11 +95,11 @@ const graceful = ({ saturation: s }: Findings): Verdict => {
       away > 0 &&
       s.served + away === s.callers &&
       s.unanswered === 0 &&
-      s.lastAnswerMillis <= s.acquireTimeoutMillis + slackMillis &&
+      s.slowestMillis <= s.acquireTimeoutMillis + slackMillis &&
       s.servedAfterwards,
     figure:
       `${s.served} served, ${turned.map(([tag, { count }]) => `${count} ${tag}`).join(", ")}, ` +
-      `${s.unanswered} hung; all answered in ${s.lastAnswerMillis.toFixed(0)} ms`
+      `${s.unanswered} hung, none waited over ${s.slowestMillis.toFixed(0)} ms`
   }
 }
 
@@ -111,8 +111,8 @@ const atomic = ({ integrity: i, interruption }: Findings): Verdict => ({
     interruption.interrupted > 0 &&
     i.missing + i.unknown + i.withoutBlob + i.withoutCheckpoint + i.different === 0,
   figure:
-    `${i.acked} acknowledged, ${i.missing} missing; ${i.doubtful} interrupted, ${i.landed} of them there; ` +
-    `${i.withoutBlob + i.withoutCheckpoint + i.different + i.unknown} in part`
+    `${i.acked} acknowledged, ${i.missing} of them missing; ` +
+    `${i.landed} of ${i.doubtful} others there; ${i.withoutBlob + i.withoutCheckpoint + i.different + i.unknown} in part`
 })
 
 const leaks = ({ interruption, phases, saturation }: Findings): Verdict => {
@@ -122,7 +122,7 @@ const leaks = ({ interruption, phases, saturation }: Findings): Verdict => {
   return {
     criterion: "nothing leaked",
     passed: leased === 0 && connections === 0,
-    figure: `${leased} leases open at the end of a phase, ${connections} connections left on the server after it`
+    figure: `${leased} leases still open, ${connections} connections left on the server`
   }
 }
 
@@ -135,6 +135,6 @@ const histograms = ({ interruption, phases, saturation }: Findings): Verdict => 
   return {
     criterion: "the histogram agrees with the samples",
     passed: all.length > 0 && agree.length === all.length,
-    figure: `count and sum of ${agree.length} of ${all.length} pools, ${sum(all.map(({ count }) => count))} acquisitions`
+    figure: `in ${agree.length} of ${all.length} pools, ${sum(all.map(({ count }) => count))} acquisitions in all`
   }
 }
