@@ -1,3 +1,4 @@
+import { relative } from "node:path"
 import type { Reporter, TestCase, TestModule } from "vitest/node"
 
 /**
@@ -14,7 +15,8 @@ export default class LeftOutReporter implements Reporter {
     const failedModules = modules.filter((module) => module.state() === "failed").length
     if (leftOut.length > 0) {
       console.log(`\nLeft out (${leftOut.length}):`)
-      for (const test of leftOut) console.log(`  ${test.module.relativeModuleId} > ${test.fullName}: ${why(test)}`)
+      for (const test of leftOut)
+        console.log(`  ${relative(process.cwd(), test.module.moduleId)} > ${test.fullName}: ${why(test)}`)
       if (process.env.CI !== undefined) {
         console.log("Here every test has to run: a test that is left out fails the run.")
         process.exitCode = 1
