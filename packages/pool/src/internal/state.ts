@@ -175,9 +175,7 @@ export class State<A> {
     slot.expiresAt = now + this.config.lifetime * (1 - this.config.lifetimeJitter * this.config.random())
     this.totals.opened++
     this.tell(PoolEvent.Opened({ pool: this.config.name, id: slot.id, took, total: this.slots.size }))
-    if (this.trouble?.down === true) {
-      this.tell(PoolEvent.Available({ pool: this.config.name, lasted: now - this.trouble.since }))
-    }
+    this.recovered(now)
     this.trouble = undefined
     this.settle(slot, now)
     this.provision(now)
@@ -190,7 +188,7 @@ export class State<A> {
       this.closed(slot, now)
     } else if (slot.status === Slot.Connecting) {
       this.free(slot)
-      this.failed(slot, failure, now)
+      this.failed(slot.since, failure, now)
     }
   }
 
@@ -264,7 +262,6 @@ export class State<A> {
     // Oldest first, so that the coldest of the idle go first.
     for (const slot of [...this.idle]) if (slot.status === Slot.Idle) this.tickIdle(slot, now)
     for (const slot of [...this.slots]) if (slot.status !== Slot.Idle) this.tickBusy(slot, now)
-    if (this.trouble !== undefined) this.judge(this.trouble, now)
     this.provision(now)
   }
 
@@ -288,7 +285,7 @@ export class State<A> {
     } else if (slot.status === Slot.Connecting) {
       const { since } = slot
       this.abandon(slot, "abandoned", now)
-      this.failed(slot, { kind: "failed", error: this.config.connectTimedOut(now - since) }, now)
+      this.failed(since, { kind: "failed", error: this.config.connectTimedOut(now - since) }, now)
     } else if (slot.status === Slot.Checking) {
       this.checksFail = true
       this.close(slot, "checkTimedOut", now)
@@ -455,11 +452,12 @@ export class State<A> {
       this.commands.push({ _tag: "Check", slot })
     }
     while (this.waiters.size > this.supply || this.live < least) {
-      if (this.slots.size >= this.max) return
       if (this.trouble !== undefined && now < this.trouble.nextAttempt) {
         this.remind(this.trouble.nextAttempt)
+        this.judge(this.trouble, now)
         return
       }
+      if (this.slots.size >= this.max) return
       if (this.counts[Slot.Connecting] >= (this.trouble === undefined ? this.config.maxConnecting : 1)) return
       this.connect(now)
     }
@@ -494,31 +492,47 @@ export class State<A> {
     this.commands.push({ _tag: "Connect", slot })
   }
 
-  private failed(slot: Slots<A>, failure: ConnectFailure, now: number): void {
+  private failed(began: number, failure: ConnectFailure, now: number): void {
     const failures = (this.trouble?.failures ?? 0) + 1
     const retryIn = retryDelay(this.config, failures)
+    const capacity = failure.kind === "capacity"
+    if (capacity) this.recovered(now)
     this.trouble = {
       error: failure.error,
       kind: failure.kind,
       failures,
-      since: this.trouble?.since ?? slot.since,
+      since: this.trouble !== undefined && this.goesOn(this.trouble, capacity, began) ? this.trouble.since : began,
       nextAttempt: now + retryIn,
-      down: failure.kind !== "capacity" && this.trouble?.down === true
+      down: !capacity && this.trouble?.down === true
     }
     this.totals.connectFailures++
     const { name } = this.config
     this.tell(
-      failure.kind === "capacity"
+      capacity
         ? PoolEvent.AtCapacity({ pool: name, error: failure.error, total: this.open, retryIn })
         : PoolEvent.ConnectFailed({ pool: name, error: failure.error, failures, retryIn })
     )
-    this.judge(this.trouble, now)
     this.provision(now)
   }
 
+  /** Whether it is the same trouble still. What failed once, long before anybody tried again, says nothing about now. */
+  private goesOn(trouble: Trouble, capacity: boolean, began: number): boolean {
+    return (
+      (trouble.kind === "capacity") === capacity &&
+      (trouble.down || began - trouble.nextAttempt < this.config.unavailableAfter)
+    )
+  }
+
+  /** The other side answers, be it by a refusal for lack of capacity. */
+  private recovered(now: number): void {
+    if (this.trouble?.down !== true) return
+    this.tell(PoolEvent.Available({ pool: this.config.name, lasted: now - this.trouble.since }))
+  }
+
   /**
-   * Down is: nothing open, nothing being opened, and opening has been failing for `unavailableAfter` (or for a reason
-   * that time won't mend). A blip, such as a restart, is waited out; a refusal for lack of capacity is no fault.
+   * Down is: one is needed, nothing is open, nothing being opened, and opening has been failing for `unavailableAfter`
+   * (or for a reason that time won't mend). A blip, such as a restart, is waited out; a refusal for lack of capacity is
+   * no fault.
    */
   private judge(trouble: Trouble, now: number): void {
     if (trouble.kind === "capacity" || this.open > 0 || this.counts[Slot.Connecting] > 0) return

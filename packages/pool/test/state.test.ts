@@ -1,0 +1,78 @@
+/**
+ * What the model test found, each as the least that showed it, and why it mattered.
+ */
+import { describe, expect, it } from "vitest"
+import type { Config } from "../src/internal/model.ts"
+import type { Slot } from "../src/internal/slot.ts"
+import * as Slots from "../src/internal/slot.ts"
+import { State } from "../src/internal/state.ts"
+import * as Waiters from "../src/internal/waiters.ts"
+import * as Recycler from "../src/Recycler.ts"
+import { config } from "./model/config.ts"
+
+const make = (given: Partial<Config>) => new State<string>(config(given))
+const wait = (state: State<string>, now = 0) => state.enqueue(now, {}) as Waiters.Waiter<string>
+const connecting = (state: State<string>) => [...state.slots].filter((slot) => slot.status === Slots.Connecting)
+const events = (state: State<string>) =>
+  state.commands.flatMap((command) => (command._tag === "Event" ? [command.event._tag] : []))
+
+/** A waiter that has been given a newly opened resource. */
+const borrow = (state: State<string>, now = 0): Slot<string> => {
+  const waiter = wait(state, now)
+  state.opened(connecting(state)[0]!, `resource ${now}`, now)
+  return waiter.slot!
+}
+
+describe("an outage", () => {
+  it("began when the first failed attempt began, not when that attempt was given up", () => {
+    const state = make({ connectTimeout: 5_000, unavailableAfter: 3_000 })
+    const waiter = wait(state)
+    state.tick(5_000)
+    expect(state.trouble?.since).toBe(0)
+    expect(waiter.rejection?._tag).toBe("Unavailable")
+  })
+
+  it("is found when the last open resource is lost while opening has long been failing", () => {
+    const state = make({ max: 2, unavailableAfter: 100, retryBase: 1_000 })
+    const slot = borrow(state)
+    const waiter = wait(state)
+    state.openFailed(connecting(state)[0]!, { kind: "failed", error: "refused" }, 0)
+    state.release(slot, slot.lease, 200, Recycler.close("broken"))
+    expect(waiter.rejection?._tag).toBe("Unavailable")
+  })
+
+  it("is not called after one failure that nobody followed up", () => {
+    const state = make({ unavailableAfter: 3_000 })
+    const waiter = wait(state)
+    state.openFailed(connecting(state)[0]!, { kind: "failed", error: "refused" }, 0)
+    state.cancel(waiter, 0)
+    state.tick(10_000)
+    expect(events(state)).not.toContain("Unavailable")
+    // An hour later a restart has to be waited out as if there had been no failure before.
+    const later = wait(state, 3_600_000)
+    state.openFailed(connecting(state)[0]!, { kind: "failed", error: "refused" }, 3_600_000)
+    expect(later.status).toBe(Waiters.Waiting)
+    expect(state.trouble?.since).toBe(3_600_000)
+  })
+
+  it("begins anew after a refusal for lack of capacity, which is no fault", () => {
+    const state = make({ max: 2, unavailableAfter: 3_000, retryBase: 10 })
+    const slot = borrow(state)
+    const waiter = wait(state)
+    state.openFailed(connecting(state)[0]!, { kind: "capacity", error: "full" }, 0)
+    state.tick(9_000)
+    state.release(slot, slot.lease, 9_000, Recycler.close("server restarts"))
+    state.openFailed(connecting(state)[0]!, { kind: "failed", error: "restarts" }, 9_000)
+    expect(waiter.status).toBe(Waiters.Waiting)
+  })
+
+  it("is over for those who listen when the other side answers that it is full", () => {
+    const state = make({})
+    wait(state)
+    state.openFailed(connecting(state)[0]!, { kind: "fatal", error: "no such host" }, 0)
+    expect(events(state)).toContain("Unavailable")
+    wait(state, 10_000)
+    state.openFailed(connecting(state)[0]!, { kind: "capacity", error: "full" }, 10_000)
+    expect(events(state)).toContain("Available")
+  })
+})
