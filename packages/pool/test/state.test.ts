@@ -76,3 +76,15 @@ describe("an outage", () => {
     expect(events(state)).toContain("Available")
   })
 })
+
+describe("a saturated pool", () => {
+  it("is relieved when there is room, even where nobody may wait", () => {
+    const state = make({ max: 1, maxWaiting: 0 })
+    const slot = borrow(state)
+    expect(wait(state)).toMatchObject({ _tag: "Saturated" })
+    state.tick(10)
+    expect(events(state)).not.toContain("Relieved")
+    state.release(slot, slot.lease, 20, Recycler.keep)
+    expect(events(state)).toContain("Relieved")
+  })
+})

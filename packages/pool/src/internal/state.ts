@@ -106,7 +106,6 @@ export class State<A> {
     waiter.slot = undefined
     if (status === Waiters.Waiting) {
       this.waiters.remove(waiter)
-      this.relieve(now)
     } else if (status === Waiters.Granted && slot !== undefined && slot.status === Slot.Leased) {
       this.totals.acquired--
       if (slot.uses > 1) this.totals.reused--
@@ -114,6 +113,7 @@ export class State<A> {
       slot.holder = undefined
       this.settle(slot, now)
     }
+    this.relieve(now)
   }
 
   // ---------------------------------------------------------------------------------------------------------------
@@ -135,6 +135,7 @@ export class State<A> {
     } else {
       this.settle(slot, now)
     }
+    this.relieve(now)
     return true
   }
 
@@ -221,6 +222,7 @@ export class State<A> {
       this.close(this.idle[0]!, "resized", now)
     }
     this.provision(now)
+    this.relieve(now)
   }
 
   /** Admits nobody any more, gives leases until `now + grace`, then takes them away. */
@@ -237,6 +239,7 @@ export class State<A> {
     this.remind(this.graceEnds)
     this.tell(PoolEvent.Draining({ pool: this.config.name, leased: this.counts[Slot.Leased], grace }))
     while (this.waiters.head !== undefined) this.reject(this.waiters.head, { _tag: "Closed" })
+    this.relieve(now)
     for (const slot of [...this.slots]) {
       if (slot.status === Slot.Connecting) this.abandon(slot, "drained", now)
       else this.doom(slot, "drained", now)
@@ -258,11 +261,11 @@ export class State<A> {
       this.tell(PoolEvent.AcquireTimedOut({ pool: this.config.name, waited, waiting: this.waiters.size }))
     }
     if (this.waiters.head !== undefined) this.remind(this.waiters.head.deadline)
-    this.relieve(now)
     // Oldest first, so that the coldest of the idle go first.
     for (const slot of [...this.idle]) if (slot.status === Slot.Idle) this.tickIdle(slot, now)
     for (const slot of [...this.slots]) if (slot.status !== Slot.Idle) this.tickBusy(slot, now)
     this.provision(now)
+    this.relieve(now)
   }
 
   private tickIdle(slot: Slots<A>, now: number): void {
@@ -351,10 +354,12 @@ export class State<A> {
     if (this.counts[Slot.Leased] >= this.max && this.holdsAll(holder)) {
       return { _tag: "Nested", held: this.counts[Slot.Leased] }
     }
-    if (this.counts[Slot.Leased] + this.waiters.size >= this.max + this.config.maxWaiting) {
-      return this.saturated(now)
-    }
-    return undefined
+    return this.isFull ? this.saturated(now) : undefined
+  }
+
+  /** As many callers as allowed are here: `max` and `maxWaiting` together bound those who hold or wait. */
+  private get isFull(): boolean {
+    return this.counts[Slot.Leased] + this.waiters.size >= this.max + this.config.maxWaiting
   }
 
   private saturated(now: number): Rejection {
@@ -369,7 +374,7 @@ export class State<A> {
   }
 
   private relieve(now: number): void {
-    if (this.saturatedSince === undefined || this.waiters.size > 0) return
+    if (this.saturatedSince === undefined || this.waiters.size > 0 || this.isFull) return
     const lasted = now - this.saturatedSince
     this.tell(PoolEvent.Relieved({ pool: this.config.name, rejected: this.rejectedWhileSaturated, lasted }))
     this.saturatedSince = undefined
