@@ -88,3 +88,28 @@ describe("a saturated pool", () => {
     expect(events(state)).toContain("Relieved")
   })
 })
+
+describe("a resource that nobody holds", () => {
+  it("is closed at once by a drain, whatever its reset does: the grace is for leases", () => {
+    const state = make({ resetTimeout: 60_000 })
+    const slot = borrow(state)
+    state.release(slot, slot.lease, 0, undefined)
+    expect(slot.status).toBe(Slots.Resetting)
+    state.drain(0, 100)
+    expect(slot.status).toBe(Slots.Closing)
+    state.closed(slot, 1)
+    expect(state.phase).toBe("closed")
+  })
+
+  it("is closed at once by invalidate, so that no waiter counts on a check that means nothing", () => {
+    const state = make({ max: 1, checkAfter: 1_000 })
+    const slot = borrow(state)
+    state.release(slot, slot.lease, 0, Recycler.keep)
+    const waiter = wait(state, 2_000)
+    expect(slot.status).toBe(Slots.Checking)
+    state.invalidate(slot, 2_000)
+    state.closed(slot, 2_001)
+    state.opened(connecting(state)[0]!, "next", 2_002)
+    expect(waiter.slot?.resource).toBe("next")
+  })
+})

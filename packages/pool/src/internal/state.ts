@@ -158,7 +158,7 @@ export class State<A> {
     }
   }
 
-  /** Close it now if it is idle, or as soon as it is given back. */
+  /** Close it now, or as soon as it is given back. */
   invalidate(slot: Slots<A>, now: number): void {
     this.doom(slot, "invalidated", now)
   }
@@ -431,9 +431,10 @@ export class State<A> {
     return undefined
   }
 
+  /** At once, unless somebody holds it: what a check or a reset would say of it matters no more. */
   private doom(slot: Slots<A>, reason: CloseReason, now: number): void {
-    if (slot.status === Slot.Idle) this.close(slot, reason, now)
-    else slot.doomed ??= reason
+    if (slot.status === Slot.Leased) slot.doomed ??= reason
+    else if (slot.status !== Slot.Closing) this.close(slot, reason, now)
   }
 
   private reject(waiter: Waiter<A>, rejection: Rejection): void {
