@@ -113,3 +113,25 @@ describe("a resource that nobody holds", () => {
     expect(waiter.slot?.resource).toBe("next")
   })
 })
+
+describe("the idle timeout", () => {
+  it("is seen to after the minimum was lowered under slots that are idle already", () => {
+    const state = make({ max: 1, min: 1, idleTimeout: 1_000 })
+    const slot = borrow(state)
+    state.release(slot, slot.lease, 0, Recycler.keep)
+    state.tick(10)
+    state.resize(0, 1, 10)
+    expect(state.wakeAt).toBe(1_000)
+    state.tick(1_000)
+    expect(slot.status).toBe(Slots.Closing)
+  })
+
+  it("counts for the coldest slot when another one lifts the pool above its minimum", () => {
+    const state = make({ max: 2, min: 1, checkAfter: 100, idleTimeout: 1_000 })
+    const slot = borrow(state)
+    state.release(slot, slot.lease, 0, Recycler.keep)
+    state.tick(200)
+    state.warmUp(2, 200)
+    expect(state.wakeAt).toBe(1_000)
+  })
+})

@@ -221,6 +221,7 @@ export class State<A> {
     while (this.slots.size - this.counts[Slot.Closing] > max && this.idle.length > 0) {
       this.close(this.idle[0]!, "resized", now)
     }
+    this.remindIdle()
     this.provision(now)
     this.relieve(now)
   }
@@ -418,7 +419,7 @@ export class State<A> {
     this.move(slot, Slot.Idle, now)
     this.idle.push(slot)
     this.remind(slot.expiresAt)
-    if (this.live > this.min) this.remind(now + this.config.idleTimeout)
+    this.remindIdle()
   }
 
   private retirement(slot: Slots<A>, now: number): CloseReason | undefined {
@@ -494,6 +495,7 @@ export class State<A> {
     }
     this.slots.add(slot)
     this.counts[Slot.Connecting]++
+    this.remindIdle()
     this.limit(slot, now + this.config.connectTimeout)
     this.commands.push({ _tag: "Connect", slot })
   }
@@ -626,6 +628,12 @@ export class State<A> {
 
   private remind(at: number): void {
     if (at < this.wakeAt) this.wakeAt = at
+  }
+
+  /** To be called when there are more idle slots, or fewer have to be kept: the idle timeout may begin to count. */
+  private remindIdle(): void {
+    const coldest = this.idle[0]
+    if (coldest !== undefined && this.live > this.min) this.remind(coldest.since + this.config.idleTimeout)
   }
 
   private tell(event: PoolEvent): void {
