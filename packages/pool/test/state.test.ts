@@ -135,3 +135,23 @@ describe("the idle timeout", () => {
     expect(state.wakeAt).toBe(1_000)
   })
 })
+
+describe("a lifetime that is over", () => {
+  it("ends the lending even if the timer is late", () => {
+    const state = make({ max: 1, lifetime: 1_000, lifetimeJitter: 0 })
+    const slot = borrow(state)
+    state.release(slot, slot.lease, 0, Recycler.keep)
+    expect(state.take(2_000, {})).toBeUndefined()
+    wait(state, 2_000)
+    expect(slot.status).toBe(Slots.Closing)
+  })
+
+  it("doesn't hide the younger slots below it", () => {
+    const state = make({ max: 2, lifetime: 1_000, lifetimeJitter: 0 })
+    const old = borrow(state, 0)
+    const young = borrow(state, 500)
+    state.release(young, young.lease, 600, Recycler.keep)
+    state.release(old, old.lease, 700, Recycler.keep)
+    expect(state.take(1_200, {})).toBe(young)
+  })
+})

@@ -73,9 +73,13 @@ export class State<A> {
 
   /** The fast way: the slot that was used last, if one is idle, fresh, and nobody waits. */
   take(now: number, holder: unknown): Slots<A> | undefined {
-    const slot = this.idle[this.idle.length - 1]
+    let top = this.idle.length - 1
+    // Past its lifetime, and the timer is late.
+    while (top >= 0 && this.idle[top]!.expiresAt <= now) top--
+    const slot = this.idle[top]
     if (slot === undefined || this.waiters.size > 0 || this.isStale(slot, now)) return undefined
-    this.idle.pop()
+    if (top === this.idle.length - 1) this.idle.pop()
+    else this.idle.splice(top, 1)
     this.lend(slot, now, holder)
     return slot
   }
@@ -452,8 +456,13 @@ export class State<A> {
   private provision(now: number, least = this.warm ? this.min : 0): void {
     if (this.phase !== "open") return
     while (this.waiters.size > this.supply) {
-      const slot = this.idle.pop()
+      const slot = this.idle[this.idle.length - 1]
       if (slot === undefined) break
+      if (slot.expiresAt <= now) {
+        this.close(slot, "lifetime", now)
+        continue
+      }
+      this.idle.pop()
       this.move(slot, Slot.Checking, now)
       this.limit(slot, now + this.config.checkTimeout)
       this.commands.push({ _tag: "Check", slot })
