@@ -155,3 +155,11 @@ describe("a lifetime that is over", () => {
     expect(state.take(1_200, {})).toBe(young)
   })
 })
+
+describe("warming up", () => {
+  it("opens the minimum together with what the start waits for", () => {
+    const state = make({ min: 3, max: 5, warm: true })
+    state.warmUp(1, 0)
+    expect(connecting(state)).toHaveLength(3)
+  })
+})

@@ -215,7 +215,7 @@ export class State<A> {
 
   /** Opens the minimum, and at least `least`. */
   warmUp(least: number, now: number): void {
-    this.provision(now, least)
+    this.provision(now, Math.max(least, this.min))
   }
 
   resize(min: number, max: number, now: number): void {
