@@ -1,10 +1,12 @@
 import { SqlCheckpointer } from "@checkpool/checkpoint"
 import { String as Case, Layer } from "effect"
 import { agreement } from "./agreement.ts"
-import { linguistic, memoMap, stock } from "./database.ts"
+import { linguistic, memoMap, pool, stock } from "./database.ts"
 import { suite } from "./laws.ts"
 
 suite("SqlCheckpointer on stock sql-pg", SqlCheckpointer.layer().pipe(Layer.provide(stock())), { memoMap })
+
+suite("SqlCheckpointer on our pool", SqlCheckpointer.layer({ schema: "pool" }).pipe(Layer.provide(pool)), { memoMap })
 
 suite(
   "SqlCheckpointer in a database with a linguistic collation, in a schema with an odd name",
@@ -26,4 +28,8 @@ suite(
   { memoMap }
 )
 
-agreement("SqlCheckpointer and memory", SqlCheckpointer.layer().pipe(Layer.provide(stock())), { memoMap })
+agreement("SqlCheckpointer on stock sql-pg and memory", SqlCheckpointer.layer().pipe(Layer.provide(stock())), {
+  memoMap,
+  numRuns: 30
+})
+agreement("SqlCheckpointer on our pool and memory", SqlCheckpointer.layer().pipe(Layer.provide(pool)), { memoMap })

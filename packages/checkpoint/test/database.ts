@@ -1,4 +1,5 @@
 import { EmbeddedPostgres } from "@checkpool/embedded"
+import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
 import { afterAll, beforeAll } from "@effect/vitest"
@@ -50,3 +51,8 @@ export const linguistic = (name: string) =>
       )
     )
   ).pipe(Layer.provide(stock()))
+
+/** Our own pool. */
+export const pool = Layer.unwrapEffect(
+  Effect.map(EmbeddedPostgres.EmbeddedPostgres, ({ url }) => PgPool.layer({ url }))
+).pipe(Layer.provide(Server))

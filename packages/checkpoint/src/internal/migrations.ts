@@ -72,10 +72,14 @@ ON ${quote(schema)}.checkpoints (thread_id, checkpoint_ns, checkpoint_id COLLATE
 /** The version of the tables, -1 when there are none. @internal */
 export const version = (sql: SqlClient, schema: string): Effect.Effect<number, SqlError> =>
   Effect.gen(function* () {
-    const table = `${quote(schema)}.checkpoint_migrations`
-    const [found] = yield* sql.unsafe("SELECT to_regclass($1::text)::text", [table]).values
-    if (found?.[0] == null) return -1
-    const [latest] = yield* sql.unsafe(`SELECT max(v)::text FROM ${table}`).values
+    // Not to_regclass: it may answer from the session's cache what was so before the lock was waited for.
+    const tables = yield* sql.unsafe(
+      `SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1::text AND c.relname = 'checkpoint_migrations'`,
+      [schema]
+    )
+    if (tables.length === 0) return -1
+    const [latest] = yield* sql.unsafe(`SELECT max(v)::text FROM ${quote(schema)}.checkpoint_migrations`).values
     return Number(latest?.[0] ?? -1)
   })
 
@@ -120,9 +124,12 @@ export const ordersByCodePoint = (sql: SqlClient, schema: string): Effect.Effect
     WHEN 'b' THEN 'C'
     ELSE to_jsonb(d) ->> 'datcollate' END
   ELSE 'other' END
-FROM pg_attribute a, pg_database d
-WHERE a.attrelid = to_regclass($1::text) AND a.attname = 'checkpoint_id' AND d.datname = current_database()`,
-      [`${quote(schema)}.checkpoints`]
+FROM pg_attribute a
+JOIN pg_class c ON c.oid = a.attrelid AND c.relname = 'checkpoints'
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1::text
+JOIN pg_database d ON d.datname = current_database()
+WHERE a.attname = 'checkpoint_id'`,
+      [schema]
     ).values,
     (rows) => rows[0]?.[0] === "C" || rows[0]?.[0] === "POSIX"
   )
