@@ -129,6 +129,25 @@ export const makeMemory: Effect.Effect<Service> = Effect.map(Codec.Codec, (codec
 /**
  * A layer with {@link makeMemory}.
  *
+ * @example
+ * ```ts
+ * import { Checkpoint, Checkpointer } from "@checkpool/checkpoint"
+ * import { Effect, Option } from "effect"
+ *
+ * const program = Effect.gen(function* () {
+ *   const checkpointer = yield* Checkpointer.Checkpointer
+ *   const versions = { count: 1 }
+ *   const checkpoint = yield* Checkpoint.make({ channel_values: { count: 42 }, channel_versions: versions })
+ *   yield* checkpointer.put({ threadId: "thread-1", checkpoint, metadata: {}, newVersions: versions })
+ *   const latest = yield* checkpointer.get({ threadId: "thread-1" })
+ *   return Option.map(latest, (tuple) => tuple.checkpoint.channel_values.count)
+ * })
+ *
+ * Effect.runPromise(Effect.provide(program, Checkpointer.layerMemory)).then((count) => {
+ *   if (!Option.contains(count, 42)) throw new Error("lost")
+ * })
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */
