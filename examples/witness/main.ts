@@ -2,9 +2,10 @@
  * The witness: shows on a real database what the pool and the checkpointer claim, before and after, and says of each
  * criterion whether it holds. `npm start` runs it; `npm start -- --help` lists its options.
  */
+import { stripVTControlCharacters } from "node:util"
 import { Command, Options } from "@effect/cli"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
-import { Cause, Data, Effect, Exit, Schema } from "effect"
+import { Cause, Data, Effect, Exit, Option } from "effect"
 import * as Progress from "./progress.ts"
 import { render } from "./report.ts"
 import * as Settings from "./settings.ts"
@@ -12,7 +13,13 @@ import { colours, plain } from "./table.ts"
 import { judge } from "./verdict.ts"
 import * as Witness from "./witness.ts"
 
-const atLeast = (least: number) => Schema.Int.pipe(Schema.greaterThanOrEqualTo(least))
+const integer = (name: string) =>
+  Options.integer(name).pipe(
+    Options.filterMap(
+      (given) => (given >= 1 ? Option.some(given) : Option.none()),
+      `--${name} has to be a whole number of at least 1.`
+    )
+  )
 
 const options = {
   url: Options.redacted("url").pipe(
@@ -29,18 +36,19 @@ const options = {
     ),
     Options.optional
   ),
-  threads: Options.integer("threads").pipe(
-    Options.withSchema(atLeast(1)),
+  threads: integer("threads").pipe(
     Options.withDescription("Conversations at the same time where there are no more callers than connections."),
     Options.withDefault(Settings.defaults.threads)
   ),
-  steps: Options.integer("steps").pipe(
-    Options.withSchema(atLeast(1)),
+  steps: integer("steps").pipe(
     Options.withDescription("Turns of a conversation, each saved as a checkpoint."),
     Options.withDefault(Settings.defaults.steps)
   ),
   seconds: Options.float("seconds").pipe(
-    Options.withSchema(Schema.Number.pipe(Schema.between(0.1, 3600))),
+    Options.filterMap(
+      (given) => (given >= 0.1 && given <= 3600 ? Option.some(given) : Option.none()),
+      "--seconds has to be a number from 0.1 to 3600."
+    ),
     Options.withDescription(`How long each phase lasts. Default: ${Settings.defaults.seconds}.`),
     Options.optional
   ),
@@ -53,7 +61,7 @@ const options = {
 /** The report has said why. */
 class NotProved extends Data.TaggedError("NotProved") {}
 
-const command = Command.make("witness", options, ({ json, quick, schema, seconds, steps, threads, url }) =>
+const command = Command.make("npm start --", options, ({ json, quick, schema, seconds, steps, threads, url }) =>
   Effect.gen(function* () {
     const stream = json ? process.stderr : process.stdout
     const live = stream.isTTY === true
@@ -63,7 +71,7 @@ const command = Command.make("witness", options, ({ json, quick, schema, seconds
       columns: live ? stream.columns : 200
     })
     const size = quick ? Settings.quick : Settings.defaults
-    const settings = { ...size, threads, steps, ...(seconds._tag === "Some" ? { seconds: seconds.value } : {}) }
+    const settings = { ...size, threads, steps, seconds: Option.getOrElse(seconds, () => size.seconds) }
     const findings = yield* Witness.run({ url, schema, settings, progress }).pipe(
       Effect.onInterrupt(() => Effect.sync(() => process.stderr.write("Interrupted, everything is cleaned up.\n")))
     )
@@ -72,7 +80,7 @@ const command = Command.make("witness", options, ({ json, quick, schema, seconds
     if (json) {
       process.stdout.write(`${JSON.stringify({ passed, verdicts, ...findings }, undefined, 2)}\n`)
     } else {
-      const paint = process.stdout.isTTY === true && !process.env.NO_COLOR ? colours : plain
+      const paint = isColoured(process.stdout) ? colours : plain
       process.stdout.write(`\n${render(findings, verdicts, paint)}\n`)
     }
     if (!passed) return yield* new NotProved()
@@ -100,7 +108,13 @@ process.on("SIGINT", () => {
 // Whoever reads the output may stop reading; the run is cleaned up all the same.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
 
-cli(process.argv).pipe(
+Effect.consoleWith((console) =>
+  Effect.withConsole(cli(process.argv), {
+    ...console,
+    log: uncoloured(process.stdout),
+    error: uncoloured(process.stderr)
+  })
+).pipe(
   Effect.catchTags({
     WitnessError: (error) => Effect.zipRight(say(error.message), Effect.fail(error)),
     EmbeddedPostgresError: (error) => Effect.zipRight(say(error.message), Effect.fail(error)),
@@ -113,6 +127,19 @@ cli(process.argv).pipe(
     teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
   })
 )
+
+/** The library's help is in colour whatever it is written to. */
+function uncoloured(stream: NodeJS.WriteStream) {
+  return (...args: ReadonlyArray<unknown>) =>
+    Effect.sync(() => {
+      const text = args.join(" ")
+      stream.write(`${isColoured(stream) ? text : stripVTControlCharacters(text)}\n`)
+    })
+}
+
+function isColoured(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY === true && !process.env.NO_COLOR
+}
 
 function say(sentence: string): Effect.Effect<void> {
   return Effect.sync(() => void process.stderr.write(`${sentence}\n`))

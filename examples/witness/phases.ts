@@ -25,7 +25,10 @@ export interface Phase {
 export const of = ({ settings, target }: Pick<Lab.Lab, "settings" | "target">): ReadonlyArray<Phase> =>
   [...target.ways.keys()].flatMap((place) => {
     const { crowd, leastPuts, seconds, threads } = settings
+    // Alone, since callers that open connections side by side get into each other's way on a small machine.
+    const alone = { place, mode: "before", callers: 1, seconds: seconds / 3, leastPuts: 20 } as const
     return [
+      ...(threads === 1 ? [] : [alone]),
       { place, mode: "before", callers: threads, seconds, leastPuts: 50 },
       { place, mode: "after", callers: threads, seconds, leastPuts: Math.min(leastPuts, 20 * threads) },
       { place, mode: "after", callers: crowd * target.max, seconds, leastPuts }
@@ -39,7 +42,7 @@ export const warmUp = (lab: Lab.Lab): Effect.Effect<unknown, WitnessError> =>
   )
 
 export const title = ({ callers, mode, place }: Pick<Phase, "callers" | "mode" | "place">): string =>
-  `${mode}, ${place === "relay" ? "10 ms away" : "direct"}, ${callers} callers`
+  `${mode}, ${place === "relay" ? "10 ms away" : "direct"}, ${callers} ${callers === 1 ? "caller" : "callers"}`
 
 export const run = (lab: Lab.Lab, phase: Phase, kind = "phase"): Effect.Effect<PhaseResult, WitnessError> =>
   Effect.gen(function* () {

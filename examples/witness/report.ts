@@ -23,15 +23,11 @@ export const render = (findings: Findings, verdicts: ReadonlyArray<Verdict>, pai
     ...verdictLines(findings, verdicts, paint)
   ].join("\n")
 
-/** Milliseconds with about three digits: 0.004, 1.23, 45.6, 789. */
-export const millis = (value: number): string =>
-  value >= 99.95
-    ? value.toFixed(0)
-    : value >= 9.995
-      ? value.toFixed(1)
-      : value >= 0.9995
-        ? value.toFixed(2)
-        : value.toFixed(3)
+/** Milliseconds with about three digits: 0.0004, 1.23, 45.6, 789. */
+export const millis = (value: number): string => {
+  const digits = value >= 99.95 ? 0 : value >= 9.995 ? 1 : value >= 0.9995 ? 2 : value >= 0.00995 ? 3 : 4
+  return value.toFixed(digits)
+}
 
 const percentiles = ({ p50, p95, p99 }: Summary) => [p50, p95, p99].map(millis)
 
@@ -64,7 +60,7 @@ const groupWidth = (rows: ReadonlyArray<ReadonlyArray<string>>, from: number): n
   [0, 1, 2].reduce((total, i) => total + 2 + Math.max(...rows.map((row) => row[from + i]?.length ?? 0)), -2)
 
 const phaseRow = (phase: PhaseResult): ReadonlyArray<string> => [
-  `  ${phase.mode}, ${phase.callers} callers`,
+  `  ${phase.mode}, ${phase.callers} ${phase.callers === 1 ? "caller" : "callers"}`,
   ...percentiles(phase.acquisition),
   ...percentiles(phase.put),
   phase.putsPerSecond.toFixed(0),

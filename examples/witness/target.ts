@@ -7,7 +7,7 @@ import { Effect, Option, Redacted } from "effect"
 import * as Observer from "./observer.ts"
 import type { Settings } from "./settings.ts"
 import { mission } from "./settings.ts"
-import { connectionError, reason, WitnessError } from "./trouble.ts"
+import { connectionError, reason, unreadable, WitnessError } from "./trouble.ts"
 
 /** Loopback, or whatever lies between us and a database of one's own; and the same through the relay. */
 export type Place = "direct" | "relay"
@@ -43,7 +43,8 @@ export const make = Effect.fnUntraced(function* ({ schema, settings, url: given 
   const url = yield* Option.match(given, {
     // A stock server but for the room that the mission's maximum and the observer need.
     onNone: () => Effect.map(EmbeddedPostgres.make({ parameters: { max_connections: "120" } }), ({ url }) => url),
-    onSome: Effect.succeed
+    // Anything else, a path say, is read by the driver as some host or other.
+    onSome: (url) => (/^postgres(ql)?:\/\//.test(Redacted.value(url)) ? Effect.succeed(url) : unreadable)
   })
   const observer = yield* Observer.make(url, run)
   const facts = yield* observer.facts

@@ -40,17 +40,18 @@ export const connectionError = (
 ): Effect.Effect<never, WitnessError> =>
   PgConnection.makeClient(config).pipe(
     Effect.matchEffect({
-      onFailure: () =>
-        new WitnessError({
-          message:
-            "The URL can't be read: it has to look like postgres://user:password@host:5432/database, " +
-            "with special characters percent-encoded.",
-          cause: error
-        }),
+      onFailure: () => unreadable,
       onSuccess: ({ database, host, port, user }) =>
         new WitnessError({ message: sentence({ database, host, port, user }, error), cause: error })
     })
   )
+
+/** It does not quote the URL: there is a password in it. */
+export const unreadable = new WitnessError({
+  message:
+    "The URL can't be read: it has to look like postgres://user:password@host:5432/database, " +
+    "with special characters percent-encoded."
+})
 
 interface Place {
   readonly host: string

@@ -29,7 +29,7 @@ export const judge = (findings: Findings): ReadonlyArray<Verdict> => [
 const isCrowd = (phase: PhaseResult) => phase.mode === "after" && phase.callers > phase.max
 const isCalm = (phase: PhaseResult) => phase.mode === "after" && phase.callers <= phase.max
 
-const millis = (value: number) => `${value < 1 ? value.toFixed(3) : value.toFixed(1)} ms`
+const millis = (value: number) => `${value < 1 ? value.toFixed(4) : value.toFixed(1)} ms`
 const failures = ({ failed }: Pick<PhaseResult, "failed">) => sum(Object.values(failed))
 
 const acquisition = ({ phases }: Findings): Verdict => {
@@ -43,10 +43,14 @@ const acquisition = ({ phases }: Findings): Verdict => {
   }
 }
 
+/** Against each phase of before in the same place: as many callers, and a single one that has the machine to itself. */
 const improvement = ({ phases }: Findings): Verdict => {
   const ratios = phases.filter(isCalm).flatMap((after) => {
-    const before = phases.find(({ mode, place }) => mode === "before" && place === after.place)
-    return (["p50", "p95", "p99"] as const).map((p) => (before?.acquisition[p] ?? 0) / after.acquisition[p])
+    const before = phases.filter(({ mode, place }) => mode === "before" && place === after.place)
+    if (before.length === 0) return [0]
+    return (["p50", "p95", "p99"] as const).flatMap((p) =>
+      before.map(({ acquisition }) => acquisition[p] / after.acquisition[p])
+    )
   })
   const least = Math.min(...ratios)
   return {
