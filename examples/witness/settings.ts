@@ -30,7 +30,7 @@ export const defaults: Settings = {
 }
 
 /** For a first look, and for tests: the same phases, as short as their figures still mean something. */
-export const quick: Settings = { ...defaults, seconds: 0.4, leastPuts: 1300, readBack: 200 }
+export const quick: Settings = { ...defaults, seconds: 0.4, leastPuts: 800, readBack: 200 }
 
 /** The settings that the mission asks for. They are the defaults of `PgPool`, and written out for the reader. */
 export const mission = {
