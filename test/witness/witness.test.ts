@@ -1,6 +1,6 @@
 import * as NodeFs from "node:fs"
 import { EmbeddedPostgres } from "@checkpool/embedded"
-import { expect, it } from "@effect/vitest"
+import { expect, it, layer } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
 import { Client } from "pg"
 import type { Findings } from "../../examples/witness/result.ts"
@@ -62,7 +62,7 @@ it.live(
   60_000
 )
 
-it.layer(EmbeddedPostgres.layer(), { excludeTestServices: true, timeout: "60 seconds" })(
+layer(EmbeddedPostgres.layer(), { excludeTestServices: true, timeout: "60 seconds" })(
   "On a database of one's own",
   (it) => {
     it.effect(
