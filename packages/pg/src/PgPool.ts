@@ -68,7 +68,8 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
   Effect.gen(function* () {
     const name = config.name ?? `pg-pool-${++made}`
     const password = Effect.isEffect(config.password) ? undefined : config.password
-    const resolved = yield* PgConnection.makeClient(config, password)
+    // Never connected: a socket of the user's own making would be left over.
+    const resolved = yield* PgConnection.makeClient({ ...config, stream: undefined }, password)
     const self = yield* Deferred.make<Pool.Pool<PgConnection.PgConnection>>()
     const maxUses = config.maxUses ?? defaults.maxUses
     const pool = yield* Pool.make({
@@ -87,6 +88,7 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
       idleTimeout: config.idleTimeout,
       lifetime: config.connectionTTL,
       connectTimeout: config.connectTimeout,
+      unavailableAfter: config.unavailableAfter,
       maxConnecting: config.maxConnecting,
       leakAfter: config.leakAfter,
       start: config.start,

@@ -66,6 +66,8 @@ export interface PgPoolConfig extends Omit<PgClientConfig, "password"> {
   readonly pooler?: "transaction" | undefined
   /** How long opening a connection may take. Default 5 s. */
   readonly connectTimeout?: Duration.DurationInput | undefined
+  /** With nothing open, callers fail at once after connecting failed for so long. Default 3 s: a restart is waited out. */
+  readonly unavailableAfter?: Duration.DurationInput | undefined
   /** How many connections are opened at the same time. Default 3: a restarted server is not stormed. */
   readonly maxConnecting?: number | undefined
   /** Prepared statements that each connection keeps, least recently used out first. Default 100; 0: none. */
