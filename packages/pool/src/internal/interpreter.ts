@@ -15,6 +15,7 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type { ConnectTimeout, PoolError } from "../PoolError.ts"
@@ -56,6 +57,7 @@ export class Interpreter<A, E, R> {
   readonly state: State<A>
   readonly listeners = new Set<(event: PoolEvent) => void>()
   readonly drained = Deferred.unsafeMake<void>(FiberId.none)
+  /** Its fibers begin uninterruptible: one that is given up before its first step still reports how it ended. */
   private readonly runtime: Runtime.Runtime<R>
   private readonly clock: Clock.Clock
   private readonly origin: bigint
@@ -71,7 +73,7 @@ export class Interpreter<A, E, R> {
   constructor(driver: Driver<A, E, R>, runtime: Runtime.Runtime<R>, clock: Clock.Clock) {
     this.driver = driver
     this.state = new State(driver.config)
-    this.runtime = runtime
+    this.runtime = Runtime.disableRuntimeFlag(runtime, RuntimeFlags.Interruption)
     this.clock = clock
     this.origin = clock.unsafeCurrentTimeNanos()
     // Without a use for the time of a lease's beginning, the fast way saves one reading of the clock.
@@ -318,21 +320,19 @@ export class Interpreter<A, E, R> {
 
   private connect(slot: Slot.Slot<A>): void {
     const { acquire } = this.driver
-    const open = Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Scope.make(), (scope) =>
-        Effect.flatMap(Effect.exit(restore(Scope.extend(acquire, scope))), (exit) => {
-          this.jobs.delete(slot)
-          if (Exit.isSuccess(exit)) {
-            this.scopes.set(slot, scope)
-            this.holders.set(exit.value, slot)
-            if (this.step(() => this.state.opened(slot, exit.value, this.now()))) return Effect.void
-            this.forget(slot, exit.value)
-          }
-          return Effect.map(Effect.exit(Scope.close(scope, exit)), () =>
-            this.step(() => this.state.openFailed(slot, this.failure(exit), this.now()))
-          )
-        })
-      )
+    const open = Effect.flatMap(Scope.make(), (scope) =>
+      Effect.flatMap(Effect.exit(Effect.interruptible(Scope.extend(acquire, scope))), (exit) => {
+        this.jobs.delete(slot)
+        if (Exit.isSuccess(exit)) {
+          this.scopes.set(slot, scope)
+          this.holders.set(exit.value, slot)
+          if (this.step(() => this.state.opened(slot, exit.value, this.now()))) return Effect.void
+          this.forget(slot, exit.value)
+        }
+        return Effect.map(Effect.exit(Scope.close(scope, exit)), () =>
+          this.step(() => this.state.openFailed(slot, this.failure(exit), this.now()))
+        )
+      })
     )
     this.job(slot, open)
   }
@@ -348,7 +348,7 @@ export class Interpreter<A, E, R> {
     const check = this.driver.check?.(slot.resource as A) ?? Effect.void
     this.job(
       slot,
-      Effect.map(Effect.exit(check), (exit) =>
+      Effect.map(Effect.exit(Effect.interruptible(check)), (exit) =>
         this.step(() => {
           this.jobs.delete(slot)
           const outcome = Exit.isSuccess(exit) ? { ok: true } : { ok: false, error: Cause.squash(exit.cause) }
@@ -361,7 +361,7 @@ export class Interpreter<A, E, R> {
   private reset(slot: Slot.Slot<A>, reset: Effect.Effect<Verdict, unknown>): void {
     this.job(
       slot,
-      Effect.map(Effect.exit(reset), (exit) =>
+      Effect.map(Effect.exit(Effect.interruptible(reset)), (exit) =>
         this.step(() => {
           this.jobs.delete(slot)
           const outcome = Exit.isSuccess(exit)
@@ -415,13 +415,15 @@ export class Interpreter<A, E, R> {
     this.timer?.unsafeInterruptAsFork(FiberId.none)
     this.armedAt = this.state.wakeAt
     const sleep = Math.min(Math.max(this.armedAt - this.now(), 0), maxSleep)
-    this.timer = this.fork(
-      Effect.map(Clock.sleep(sleep), () => {
+    const timer = this.fork(
+      Effect.map(Effect.interruptible(Clock.sleep(sleep)), () => {
+        if (this.timer !== timer) return
         this.timer = undefined
         this.armedAt = Number.POSITIVE_INFINITY
         this.step(() => this.state.tick(this.now()))
       })
     )
+    this.timer = timer
   }
 
   private publish(event: PoolEvent): void {

@@ -1,0 +1,66 @@
+/**
+ * The other side, played by the tests: it opens resources, well or badly, and counts what it sees.
+ */
+import { Effect, type Scope } from "effect"
+import * as Pool from "../src/Pool.ts"
+
+export interface Resource {
+  readonly id: number
+  open: boolean
+}
+
+export class Refused extends Error {
+  readonly _tag = "Refused"
+}
+
+export const refused = new Refused("connection refused")
+
+export class Server {
+  /** What opening, closing, checking and resetting do next; changed by the tests as they go. */
+  opening: Effect.Effect<unknown, Refused> = Effect.void
+  closing: Effect.Effect<unknown> = Effect.void
+  attempts = 0
+  readonly opened: Array<Resource> = []
+  /** The most that were open, or being opened, at once. */
+  most = 0
+  private present = 0
+
+  readonly acquire: Effect.Effect<Resource, Refused, Scope.Scope> = Effect.suspend(() => {
+    this.attempts++
+    this.most = Math.max(this.most, ++this.present)
+    return this.opening
+  }).pipe(
+    Effect.onExit((exit) => Effect.sync(() => void (exit._tag === "Failure" && this.present--))),
+    Effect.flatMap(() => {
+      const resource = { id: this.opened.length + 1, open: true }
+      this.opened.push(resource)
+      const close = Effect.suspend(() => this.closing).pipe(
+        Effect.ensuring(
+          Effect.sync(() => {
+            if (!resource.open) throw new Error("closed twice")
+            resource.open = false
+            this.present--
+          })
+        )
+      )
+      return Effect.as(
+        Effect.addFinalizer(() => close),
+        resource
+      )
+    })
+  )
+
+  get open(): ReadonlyArray<Resource> {
+    return this.opened.filter((resource) => resource.open)
+  }
+
+  pool(options: Partial<Pool.Options<Resource, Refused, Scope.Scope>> = {}) {
+    return Pool.make<Resource, Refused, Scope.Scope>({ acquire: this.acquire, start: "lazy", ...options })
+  }
+}
+
+/** Until the fibers that are ready have done what they can. */
+export const settle = Effect.yieldNow().pipe(Effect.repeatN(50))
+
+/** Holds a resource until interrupted. */
+export const hold = <A>(pool: Pool.Pool<A>) => Effect.fork(pool.use(() => Effect.never))
