@@ -3,7 +3,7 @@
  */
 import { expect, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { hold, Server } from "./server.ts"
+import { hold, refused, Server } from "./server.ts"
 
 it.scoped("a connect that is given up before its fiber has begun is over at once", () =>
   Effect.gen(function* () {
@@ -14,5 +14,29 @@ it.scoped("a connect that is given up before its fiber has begun is over at once
     expect(pool.unsafeStats().connecting).toBe(1)
     yield* pool.drain(0)
     expect(pool.unsafeStats().total).toBe(0)
+  })
+)
+
+it.scoped("a check that throws instead of failing costs one resource, not the pool", () =>
+  Effect.gen(function* () {
+    const check = () => {
+      throw new Error("check is broken")
+    }
+    const pool = yield* new Server().pool({ max: 1, check, checkAfter: 0 })
+    yield* pool.use(() => Effect.void)
+    expect(yield* pool.use((resource) => Effect.succeed(resource.id))).toBe(2)
+  })
+)
+
+it.scoped("a classify that throws counts as a failure that time won't mend", () =>
+  Effect.gen(function* () {
+    const server = new Server()
+    server.opening = Effect.fail(refused)
+    const classify = () => {
+      throw new Error("classify is broken")
+    }
+    const pool = yield* server.pool({ classify })
+    const error = yield* Effect.flip(pool.use(() => Effect.void))
+    expect(error).toMatchObject({ _tag: "PoolUnavailable", cause: new Error("classify is broken") })
   })
 )

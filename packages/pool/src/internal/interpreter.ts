@@ -341,11 +341,15 @@ export class Interpreter<A, E, R> {
     if (Exit.isSuccess(exit)) return { kind: "failed", error: undefined }
     const error = Cause.failureOption(exit.cause)
     if (Option.isNone(error)) return { kind: "fatal", error: Cause.squash(exit.cause) }
-    return { kind: this.driver.classify?.(error.value) ?? "failed", error: error.value }
+    try {
+      return { kind: this.driver.classify?.(error.value) ?? "failed", error: error.value }
+    } catch (defect) {
+      return { kind: "fatal", error: defect }
+    }
   }
 
   private check(slot: Slot.Slot<A>): void {
-    const check = this.driver.check?.(slot.resource as A) ?? Effect.void
+    const check = Effect.suspend(() => this.driver.check?.(slot.resource as A) ?? Effect.void)
     this.job(
       slot,
       Effect.map(Effect.exit(Effect.interruptible(check)), (exit) =>
