@@ -15,7 +15,7 @@ import * as Schema from "effect/Schema"
 export class InvalidIdentifier extends Schema.TaggedError<InvalidIdentifier>(
   "@checkpool/checkpoint/CheckpointError/InvalidIdentifier"
 )("InvalidIdentifier", {
-  /** Which one: `threadId`, `namespace`, `checkpointId`, `parentId`, `channel`, `version`, `taskId`, `taskPath`. */
+  /** Which one: `threadId`, `namespace`, `checkpointId`, `parentId`, `channel`, `version`, `taskId`, `taskPath`, `before`. */
   field: Schema.String,
   reason: Schema.Literal("NotAString", "Empty", "Nul", "LoneSurrogate", "TooLong", "NotFinite"),
   /** The identifier, cut to 64 characters. */
@@ -87,7 +87,7 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
 export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
   "@checkpool/checkpoint/CheckpointError/CheckpointerError"
 )("CheckpointerError", {
-  operation: Schema.Literal("setup", "put", "putWrites", "get"),
+  operation: Schema.Literal("setup", "put", "putWrites", "get", "list"),
   cause: Schema.Defect
 }) {
   override get message(): string {

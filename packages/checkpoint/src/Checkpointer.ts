@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import type * as Stream from "effect/Stream"
 import type { ChannelVersions, Checkpoint, CheckpointTuple, Key, Metadata } from "./Checkpoint.ts"
 import type { CheckpointerError, InvalidIdentifier, SerializationError } from "./CheckpointError.ts"
 import * as Codec from "./Codec.ts"
@@ -75,6 +76,36 @@ export interface GetOptions {
 }
 
 /**
+ * What `list` takes. What is left out narrows nothing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ListOptions {
+  /** All threads by default. */
+  readonly threadId?: string | undefined
+  /** All namespaces by default; the outermost graph's is the empty string. */
+  readonly namespace?: string | undefined
+  /** Only checkpoints of this id: one for each thread and namespace that has it. */
+  readonly checkpointId?: string | undefined
+  /**
+   * What the metadata contain, as `metadata @> filter` means it in Postgres: each key with a value that is equal, or,
+   * for objects and arrays, contains it. A key whose value is `undefined` asks for nothing.
+   */
+  readonly filter?: Metadata | undefined
+  /** Only checkpoints with smaller ids than this one, compared by code point. */
+  readonly before?: string | undefined
+  /** How many at most. */
+  readonly limit?: number | undefined
+  /** `false`: the values of channels are not read, and `channel_values` is empty. */
+  readonly values?: boolean | undefined
+  /** `false`: pending writes are not read, and `pendingWrites` is empty. */
+  readonly writes?: boolean | undefined
+  /** How many are read at once. Default 32: few round trips, and a consumer that stops early has read little in vain. */
+  readonly pageSize?: number | undefined
+}
+
+/**
  * What a checkpointer does. Laws that hold for every layer, for checkpoints of one thread and namespace:
  *
  * 1. After a `put` has succeeded, `get` of its id gives its checkpoint, metadata and parent, until it is put again.
@@ -95,6 +126,9 @@ export interface GetOptions {
  * 10. Of writes with the same task and index the first stays; at an index below zero the last does.
  * 11. What can't be kept is refused before anything is written: an identifier with `InvalidIdentifier`, a value with
  *     `SerializationError`.
+ * 12. `list` gives what `get` would give, from the greatest id down, compared by code point; equal ids in the order of
+ *     their threads and namespaces, also from the greatest down. It reads page by page and holds nothing between two
+ *     pages, so that a consumer may use this service for each element. A page is one moment; the list as a whole is not.
  *
  * @since 0.1.0
  * @category models
@@ -106,6 +140,8 @@ export interface Service {
   readonly putWrites: (options: PutWritesOptions) => Effect.Effect<void, OperationError>
   /** Finds a checkpoint: by its id, or the latest one. */
   readonly get: (options: GetOptions) => Effect.Effect<Option.Option<CheckpointTuple>, OperationError>
+  /** Finds checkpoints, the newest first. Reads as far as it is consumed. */
+  readonly list: (options?: ListOptions) => Stream.Stream<CheckpointTuple, OperationError>
 }
 
 /**

@@ -18,6 +18,7 @@ import * as Checkpointer from "./Checkpointer.ts"
 import * as Codec from "./Codec.ts"
 import * as Identifiers from "./internal/identifiers.ts"
 import * as Migrations from "./internal/migrations.ts"
+import * as Reads from "./internal/reads.ts"
 import * as Statements from "./internal/statements.ts"
 import * as Store from "./internal/store.ts"
 
@@ -88,12 +89,14 @@ export const make = (
     // The renaming of columns that an application may have set is for its own rows.
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const byCodePoint = yield* setUp(sql, schema, options.setup ?? defaults.setup)
-    const statements = Statements.make(sql, schema, byCodePoint)
+    const statements = Statements.make(sql, schema)
+    const reads = Reads.make(sql, schema, byCodePoint)
 
     return Store.toService(codec, {
       put: (rows) => failingAs("put", statements.put(rows)),
       putWrites: (key, rows) => failingAs("putWrites", statements.putWrites(key, rows)),
-      get: (place, checkpointId) => failingAs("get", statements.get(place, checkpointId))
+      get: (place, checkpointId) => failingAs("get", reads.get(place, checkpointId)),
+      page: (query) => failingAs("list", reads.page(query))
     })
   })
 

@@ -1,6 +1,6 @@
 import { Checkpointer } from "@checkpool/checkpoint"
 import { describe, expect, layer as sharedLayer } from "@effect/vitest"
-import { Effect, Either, FastCheck as fc, Layer } from "effect"
+import { Effect, Either, FastCheck as fc, Layer, Stream } from "effect"
 
 const small = <A>(...values: ReadonlyArray<A>) => fc.constantFrom(...values)
 
@@ -22,6 +22,18 @@ const place = fc.record({ thread: small("1", "2"), namespace: small(undefined, "
 const checkpointId = small("1", "2", "10", "B", "a", "é", "\uFFFD", "\u{1F388}")
 const versions = fc.dictionary(channel, version, { maxKeys: 4 })
 
+// A metadata of few words, so that filters find something.
+const words = fc.dictionary(
+  small("k", "\0", "\uFFFD", "__checkpool_exact"),
+  fc.oneof(
+    small<unknown>("\0", "\uFFFD", "\uD800", -0, 0, 1, null, Infinity),
+    fc.array(small<unknown>("\0", "\uFFFD", 1, [1], { k: 1 }), { maxLength: 3 }),
+    fc.dictionary(small("k", "\uD800", "\uFFFD"), small<unknown>(1, "\0", "\uFFFD"), { maxKeys: 2 })
+  ),
+  { maxKeys: 3 }
+)
+const maybe = <A>(arbitrary: fc.Arbitrary<A>) => fc.option(arbitrary, { nil: undefined })
+
 const operation = fc.oneof(
   {
     weight: 4,
@@ -29,12 +41,12 @@ const operation = fc.oneof(
       kind: fc.constant("put" as const),
       place,
       id: checkpointId,
-      parentId: fc.option(checkpointId, { nil: undefined }),
+      parentId: maybe(checkpointId),
       values: fc.dictionary(channel, value, { maxKeys: 4 }),
       versions,
       // As a graph does it, or anything.
-      newVersions: fc.option(versions, { nil: undefined }),
-      metadata: fc.dictionary(fc.string(), value, { maxKeys: 3 })
+      newVersions: maybe(versions),
+      metadata: fc.oneof(words, fc.dictionary(fc.string(), value, { maxKeys: 3 }))
     })
   },
   {
@@ -52,10 +64,30 @@ const operation = fc.oneof(
   },
   {
     weight: 2,
-    arbitrary: fc.record({ kind: fc.constant("get" as const), place, id: fc.option(checkpointId, { nil: undefined }) })
+    arbitrary: fc.record({ kind: fc.constant("get" as const), place, id: maybe(checkpointId) })
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("list" as const),
+      place,
+      options: fc.record({
+        id: maybe(checkpointId),
+        filter: maybe(fc.oneof(words, fc.dictionary(fc.string(), value, { maxKeys: 1 }))),
+        before: maybe(checkpointId),
+        limit: maybe(fc.integer({ min: -1, max: 9 })),
+        pageSize: maybe(fc.integer({ min: 1, max: 9 })),
+        values: maybe(fc.boolean()),
+        writes: maybe(fc.boolean())
+      })
+    })
   }
 )
 type Operation = typeof operation extends fc.Arbitrary<infer A> ? A : never
+
+// What was listed up to an error, and the error.
+const collect = (stream: Stream.Stream<unknown, Checkpointer.OperationError>) =>
+  Effect.map(Stream.runCollect(Stream.either(stream)), (all) => Array.from(all, plain))
 
 const run = (prefix: string, operation: Operation) =>
   Effect.flatMap(Checkpointer.Checkpointer, (checkpointer): Effect.Effect<unknown, Checkpointer.OperationError> => {
@@ -75,16 +107,29 @@ const run = (prefix: string, operation: Operation) =>
         return checkpointer.putWrites({ ...place, ...operation })
       case "get":
         return checkpointer.get({ ...place, checkpointId: operation.id })
+      case "list":
+        return collect(checkpointer.list({ ...place, checkpointId: operation.options.id, ...operation.options }))
     }
   })
 
-const everything: ReadonlyArray<Operation> = ["1", "2"].flatMap((thread) =>
-  ["", "inner"].flatMap((namespace) =>
+const all = {
+  id: undefined,
+  filter: undefined,
+  before: undefined,
+  limit: undefined,
+  pageSize: undefined,
+  values: undefined,
+  writes: undefined
+}
+
+const everything: ReadonlyArray<Operation> = ["1", "2"].flatMap((thread) => [
+  { kind: "list", place: { thread, namespace: undefined }, options: all } satisfies Operation,
+  ...["", "inner"].flatMap((namespace) =>
     [undefined, "1", "2", "10", "B", "a", "é", "\uFFFD", "\u{1F388}"].map(
       (id): Operation => ({ kind: "get", place: { thread, namespace }, id })
     )
   )
-)
+])
 
 /** Whatever is done to it, the layer answers as the one in memory does. */
 export const agreement = <E>(

@@ -5,6 +5,8 @@
  * @internal
  */
 
+import * as Json from "./json.ts"
+
 /** @internal */
 export const exactKey = "__checkpool_exact"
 
@@ -15,7 +17,7 @@ export const encode = (text: string): string => {
   const readable = legible(value)
   if (!Object.hasOwn(value, exactKey) && equal(readable, value)) return text
   readable[exactKey] = text
-  return JSON.stringify(readable)
+  return Json.print(readable)
 }
 
 /** The inverse of `encode`, up to the order of keys and white space. @internal */
@@ -27,12 +29,15 @@ export const decode = (text: string): string => {
     const readable = legible(parseObject(exact))
     delete readable[exactKey]
     // Another program may have changed the document and carried our key along: then what it wrote is what counts.
-    return equal(readable, stored) ? exact : JSON.stringify(stored)
+    return equal(readable, stored) ? exact : Json.print(stored)
   } catch {
     // A document that holds this key by chance.
     return text
   }
 }
+
+/** With U+FFFD in place of what JSONB can't hold. @internal */
+export const legibleText = (text: string): string => text.replace(unstorable, "\uFFFD")
 
 type JsonObject = { [key: string]: unknown }
 
@@ -50,13 +55,17 @@ const parseObject = (text: string): JsonObject => {
 const legible = (value: JsonObject): JsonObject => legibleValue(value) as JsonObject
 
 const legibleValue = (value: unknown): unknown => {
-  if (typeof value === "string") return value.replace(unstorable, "\uFFFD")
-  if (typeof value === "number") return Number.isFinite(value) ? value + 0 : null
+  if (typeof value === "string") return legibleText(value)
+  if (typeof value === "number") return value + 0
   if (Array.isArray(value)) return value.map(legibleValue)
   if (typeof value !== "object" || value === null) return value
   // Without a prototype "__proto__" is a key like any other.
   const copy: JsonObject = Object.create(null)
-  for (const [key, child] of Object.entries(value)) copy[key.replace(unstorable, "\uFFFD")] = legibleValue(child)
+  for (const [key, child] of Object.entries(value)) {
+    const name = legibleText(key)
+    // A key that is legible itself goes first, so that a search for it finds its value.
+    if (name === key || !Object.hasOwn(value, name)) copy[name] = legibleValue(child)
+  }
   return copy
 }
 

@@ -1,5 +1,7 @@
 /** @internal */
 import * as Effect from "effect/Effect"
+import type { Key } from "../Checkpoint.ts"
+import * as Filter from "./filter.ts"
 import * as Order from "./order.ts"
 import * as Record from "./record.ts"
 import type { Place, Store } from "./store.ts"
@@ -38,18 +40,45 @@ export const make = (): Store<never> => {
         const space = spaces.get(joined(place.threadId, place.namespace))
         const id = checkpointId ?? latest(space?.checkpoints.keys() ?? [])
         const checkpoint = id === undefined ? undefined : space?.checkpoints.get(id)
-        if (space === undefined || checkpoint === undefined) return undefined
-        return {
-          checkpoint,
-          blobs: Record.namedBlobs(checkpoint).flatMap(([channel, version]) => {
-            const blob = space.blobs.get(joined(channel, version))
-            return blob === undefined ? [] : [blob]
-          }),
-          writes: Array.from(space.writes.get(checkpoint.checkpointId)?.values() ?? [])
-        }
+        return checkpoint && found(spaceOf(checkpoint), checkpoint)
+      }),
+    page: ({ after, checkpointId, filter, namespace, size, threadId, values, writes }) =>
+      Effect.sync(() => {
+        const asked: unknown = filter === undefined ? {} : JSON.parse(filter)
+        const isAsked = (row: Record.CheckpointRow): boolean =>
+          (threadId === undefined || threadId === row.threadId) &&
+          (namespace === undefined || namespace === row.namespace) &&
+          (checkpointId === undefined || checkpointId === row.checkpointId) &&
+          (after === undefined || isAfter(row, after)) &&
+          Filter.contains(JSON.parse(row.metadata), asked)
+        return Array.from(spaces.values(), ({ checkpoints }) => Array.from(checkpoints.values()).filter(isAsked))
+          .flat()
+          .sort(newestFirst)
+          .slice(0, size)
+          .map((row) => {
+            const all = found(spaceOf(row), row)
+            return { ...all, blobs: values ? all.blobs : [], writes: writes ? all.writes : [] }
+          })
       })
   }
 }
+
+const found = (space: Space, checkpoint: Record.CheckpointRow): Record.Found => ({
+  checkpoint,
+  blobs: Record.namedBlobs(checkpoint).flatMap(([channel, version]) => {
+    const blob = space.blobs.get(joined(channel, version))
+    return blob === undefined ? [] : [blob]
+  }),
+  writes: Array.from(space.writes.get(checkpoint.checkpointId)?.values() ?? [])
+})
+
+const newestFirst = (a: Key, b: Key): number =>
+  Order.codePoints(b.checkpointId, a.checkpointId) ||
+  Order.codePoints(b.threadId, a.threadId) ||
+  Order.codePoints(b.namespace, a.namespace)
+
+const isAfter = (row: Key, after: string | Key): boolean =>
+  typeof after === "string" ? Order.codePoints(row.checkpointId, after) < 0 : newestFirst(row, after) > 0
 
 interface Space {
   readonly checkpoints: Map<string, Record.CheckpointRow>

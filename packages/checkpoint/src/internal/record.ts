@@ -6,7 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Checkpoint, CheckpointTuple, Key } from "../Checkpoint.ts"
+import type { Checkpoint, CheckpointTuple, Key, PendingWrite } from "../Checkpoint.ts"
 import { InvalidIdentifier, SerializationError } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
 import * as Codec from "../Codec.ts"
@@ -145,22 +145,20 @@ export const fromGet = ({
 /** @internal */
 export const toTuple = Effect.fnUntraced(function* (
   codec: Codec.Service,
-  { blobs, checkpoint: row, writes }: Found
+  { blobs, checkpoint: row, writes }: Found,
+  withValues = true
 ): Effect.fn.Return<CheckpointTuple, SerializationError> {
   const { channel_values: inline, ...fields } = decodeCheckpoint(row.checkpoint)
   const values =
-    inline === undefined || Object.keys(inline).length === 0
+    !withValues || inline === undefined || Object.keys(inline).length === 0
       ? {}
       : yield* decodeObject(codec, Json.print(inline), { part: "channel", channel: "" })
   for (const { blob, channel, type } of blobs) {
     // A channel may be called "__proto__": define, don't assign.
     if (blob !== null) define(values, channel, yield* codec.decode({ type, data: blob }, { part: "channel", channel }))
   }
-  const pendingWrites: Array<CheckpointTuple["pendingWrites"][number]> = []
-  for (const { blob, channel, idx: index, taskId, taskPath, type } of [...writes].sort(byApplication)) {
-    const value = yield* codec.decode({ type, data: blob }, { part: "channel", channel })
-    pendingWrites.push({ taskId, taskPath, index, channel, value })
-  }
+  const pendingWrites: Array<PendingWrite> = []
+  for (const write of [...writes].sort(byApplication)) pendingWrites.push(yield* toPendingWrite(codec, write))
   return {
     key: keyOf(row),
     parentId: Option.fromNullable(row.parentId),
@@ -169,6 +167,19 @@ export const toTuple = Effect.fnUntraced(function* (
     pendingWrites
   }
 })
+
+/** @internal */
+export const toPendingWrite = (
+  codec: Codec.Service,
+  { blob, channel, idx: index, taskId, taskPath, type }: WriteRow
+): Effect.Effect<PendingWrite, SerializationError> =>
+  Effect.map(codec.decode({ type, data: blob }, { part: "channel", channel }), (value) => ({
+    taskId,
+    taskPath,
+    index,
+    channel,
+    value
+  }))
 
 /** The blobs that a checkpoint names, as `jsonb_each_text(checkpoint -> 'channel_versions')` does. @internal */
 export const namedBlobs = (row: CheckpointRow): ReadonlyArray<readonly [channel: string, version: string]> =>
@@ -182,7 +193,8 @@ const threadParts = (threadId: string, namespace: string): Identifiers.Parts => 
   ["namespace", namespace, "mayBeEmpty"]
 ]
 
-const valid = (parts: Identifiers.Parts): Effect.Effect<void, InvalidIdentifier> => {
+/** @internal */
+export const valid = (parts: Identifiers.Parts): Effect.Effect<void, InvalidIdentifier> => {
   const error = Identifiers.check(parts)
   return error === undefined ? Effect.void : Effect.fail(error)
 }
@@ -215,7 +227,8 @@ const decodeCheckpoint = (
   return { ...rest, channel_versions, versions_seen, channel_values }
 }
 
-const encodeObject = (
+/** @internal */
+export const encodeObject = (
   codec: Codec.Service,
   value: unknown,
   at: Codec.Location
@@ -238,7 +251,8 @@ const decodeObject = (
 ): Effect.Effect<JsonObject, SerializationError> =>
   Effect.map(codec.decode({ type: "json", data: toUtf8.encode(text) }, at), (value) => value as JsonObject)
 
-const byApplication = (a: WriteRow, b: WriteRow): number =>
+/** The order in which a graph applies writes. @internal */
+export const byApplication = (a: WriteRow, b: WriteRow): number =>
   Order.codePoints(a.taskPath, b.taskPath) || Order.codePoints(a.taskId, b.taskId) || a.idx - b.idx
 
 const define = (object: JsonObject, key: string, value: unknown): void => {

@@ -3,7 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
-import type { GetOptions } from "../Checkpointer.ts"
+import type { GetOptions, ListOptions } from "../Checkpointer.ts"
 
 /**
  * Runs `use` in a span of that name if there is a span to be the parent. Without one nobody is listening, and a span
@@ -29,9 +29,13 @@ export const withChildSpan = <A, E, R>(
 const ignore = () => {}
 
 /** What a span tells about the checkpoint that it is about. @internal */
-export const attributes = ({ checkpointId, namespace, threadId }: GetOptions): Record<string, unknown> => ({
-  "checkpoint.thread_id": threadId,
-  "checkpoint.namespace": namespace ?? "",
+export const attributes = ({ checkpointId, namespace = "", threadId }: GetOptions): Record<string, unknown> =>
+  listAttributes({ checkpointId, namespace, threadId })
+
+/** What a span tells about the checkpoints that were asked for. @internal */
+export const listAttributes = ({ checkpointId, namespace, threadId }: ListOptions): Record<string, unknown> => ({
+  ...(threadId === undefined ? {} : { "checkpoint.thread_id": threadId }),
+  ...(namespace === undefined ? {} : { "checkpoint.namespace": namespace }),
   ...(checkpointId === undefined ? {} : { "checkpoint.id": checkpointId })
 })
 

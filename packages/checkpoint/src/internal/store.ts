@@ -9,11 +9,28 @@ import type { Key } from "../Checkpoint.ts"
 import type { CheckpointerError } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
+import * as Listing from "./listing.ts"
 import * as Record from "./record.ts"
 import * as Span from "./span.ts"
 
 /** One namespace of one thread. @internal */
 export type Place = Pick<Key, "threadId" | "namespace">
+
+/** Which checkpoints a page holds, newest first. @internal */
+export interface PageQuery {
+  /** All threads without one. */
+  readonly threadId: string | undefined
+  /** All namespaces without one. */
+  readonly namespace: string | undefined
+  readonly checkpointId: string | undefined
+  /** Text of a JSON object, fit for JSONB, that the stored metadata contain. */
+  readonly filter: string | undefined
+  /** Only what comes after all checkpoints of this id, or after this one. */
+  readonly after: string | Key | undefined
+  readonly size: number
+  readonly values: boolean
+  readonly writes: boolean
+}
 
 /** Takes and gives rows. Each operation is atomic. @internal */
 export interface Store<E> {
@@ -21,6 +38,8 @@ export interface Store<E> {
   readonly putWrites: (key: Key, rows: ReadonlyArray<Record.WriteRow>) => Effect.Effect<void, E>
   /** The latest checkpoint without an id. */
   readonly get: (place: Place, checkpointId: string | undefined) => Effect.Effect<Record.Found | undefined, E>
+  /** Ordered by id, then thread, then namespace, all by code point and from the greatest down. */
+  readonly page: (query: PageQuery) => Effect.Effect<ReadonlyArray<Record.Found>, E>
 }
 
 /** @internal */
@@ -57,5 +76,6 @@ export const toService = (codec: Codec.Service, store: Store<CheckpointerError>)
             return Effect.asSome(Record.toTuple(codec, found))
           })
         )
-    )
+    ),
+  list: (options = {}) => Listing.list(codec, store, options)
 })
