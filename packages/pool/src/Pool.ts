@@ -256,7 +256,8 @@ export const make = <A, E, R>(
     )
     const grace = Duration.toMillis(bounds.grace)
     yield* Effect.addFinalizer(() => interpreter.drain(grace))
-    yield* interpreter.start(bounds.start)
+    // A pool that could not start must not go on trying until the scope closes: its user may make another one there.
+    yield* Effect.onError(interpreter.start(bounds.start), () => interpreter.drain(0))
     return fromInterpreter(interpreter, grace)
   })
 

@@ -2,7 +2,7 @@
  * Faults of the interpreter, found by review and by the sweep, each as the least that shows it.
  */
 import { expect, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, TestClock } from "effect"
 import { hold, refused, Server } from "./server.ts"
 
 it.scoped("a connect that is given up before its fiber has begun is over at once", () =>
@@ -38,5 +38,16 @@ it.scoped("a classify that throws counts as a failure that time won't mend", () 
     const pool = yield* server.pool({ classify })
     const error = yield* Effect.flip(pool.use(() => Effect.void))
     expect(error).toMatchObject({ _tag: "PoolUnavailable", cause: new Error("classify is broken") })
+  })
+)
+
+it.scoped("a pool that could not be made is gone, although its scope goes on", () =>
+  Effect.gen(function* () {
+    const server = new Server()
+    server.opening = Effect.fail(refused)
+    expect(yield* Effect.flip(server.pool({ start: "min", min: 2 }))).toBe(refused)
+    const { attempts } = server
+    yield* TestClock.adjust("1 minute")
+    expect(server.attempts).toBe(attempts)
   })
 )
