@@ -1,0 +1,69 @@
+/**
+ * Several operations as one: what they leave behind when they are done one after the other, each key once and in order,
+ * since one statement can't touch a row twice, and statements that lock rows in the same order don't deadlock.
+ *
+ * Of equal keys: of blobs the first stays; of checkpoints the last, with the first's parent; of writes the first, at
+ * an index below zero the last, with the first's task path. That is what the statements do with rows that are there.
+ *
+ * @internal
+ */
+import type { Key } from "../../Checkpoint.ts"
+import * as Order from "../order.ts"
+import type { BlobRow, CheckpointRow, PutRows, WriteRow } from "../record.ts"
+import type { Place } from "../store.ts"
+
+/** @internal */
+export type Item =
+  | { readonly _tag: "Put"; readonly rows: PutRows }
+  | { readonly _tag: "Writes"; readonly key: Key; readonly rows: ReadonlyArray<WriteRow> }
+
+/** @internal */
+export interface Batch {
+  readonly checkpoints: ReadonlyArray<CheckpointRow>
+  readonly blobs: ReadonlyArray<{ readonly place: Place; readonly row: BlobRow }>
+  readonly writes: ReadonlyArray<{ readonly key: Key; readonly row: WriteRow }>
+}
+
+/** In the order in which they were asked for. @internal */
+export const merge = (items: ReadonlyArray<Item>): Batch => {
+  const checkpoints = new Map<string, CheckpointRow>()
+  const blobs = new Map<string, Batch["blobs"][number]>()
+  const writes = new Map<string, Batch["writes"][number]>()
+  for (const item of items) {
+    if (item._tag === "Put") {
+      const { checkpoint } = item.rows
+      const prefix = placed(checkpoint)
+      const name = prefix + checkpoint.checkpointId
+      const old = checkpoints.get(name)
+      checkpoints.set(name, old === undefined ? checkpoint : { ...checkpoint, parentId: old.parentId })
+      for (const row of item.rows.blobs) {
+        const name = `${prefix}${row.channel}\0${row.version}`
+        if (!blobs.has(name)) blobs.set(name, { place: checkpoint, row })
+      }
+    } else {
+      const prefix = `${placed(item.key)}${item.key.checkpointId}\0`
+      for (const row of item.rows) {
+        const name = `${prefix}${row.taskId}\0${row.idx}`
+        const old = writes.get(name)
+        if (old === undefined) writes.set(name, { key: item.key, row })
+        else if (row.idx < 0) writes.set(name, { key: item.key, row: { ...row, taskPath: old.row.taskPath } })
+      }
+    }
+  }
+  return { checkpoints: sorted(checkpoints), blobs: sorted(blobs), writes: sorted(writes) }
+}
+
+/** What an operation weighs in a queue: its values, and something for the rest. @internal */
+export const bytesOf = (item: Item): number => {
+  const rows = item._tag === "Put" ? item.rows.blobs : item.rows
+  let bytes = 256 + 128 * rows.length
+  for (const { blob } of rows) bytes += blob === null ? 0 : blob.byteLength
+  if (item._tag === "Put") bytes += item.rows.checkpoint.checkpoint.length + item.rows.checkpoint.metadata.length
+  return bytes
+}
+
+// Identifiers hold no NUL, so it can stand between them; it sorts before all that they hold.
+const placed = ({ namespace, threadId }: Place): string => `${threadId}\0${namespace}\0`
+
+const sorted = <A>(rows: ReadonlyMap<string, A>): ReadonlyArray<A> =>
+  rows.size < 2 ? [...rows.values()] : [...rows].sort(([a], [b]) => Order.codePoints(a, b)).map(([, row]) => row)
