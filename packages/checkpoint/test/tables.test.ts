@@ -3,7 +3,7 @@ import { SqlClient } from "@effect/sql"
 import { SqlError } from "@effect/sql/SqlError"
 import { assert, expect, layer } from "@effect/vitest"
 import { Context, Effect, Layer, Option, Tracer } from "effect"
-import { linguistic, memoMap, open, stock } from "./database.ts"
+import { memoMap, open, stock } from "./database.ts"
 
 const checkpoint = (id: string, fields: Partial<Checkpoint.Checkpoint> = {}): Checkpoint.Checkpoint => ({
   v: 4,
@@ -238,45 +238,3 @@ layer(live(), { memoMap, timeout: "60 seconds" })("the tables of SqlCheckpointer
     })
   )
 })
-
-// The server's own count of the rows that this session has fetched of late.
-const rowsFetched = Effect.flatMap(SqlClient.SqlClient, (sql) =>
-  Effect.map(
-    sql<{ relname: string; rows: number }>`
-      SELECT relname, (coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int AS rows
-      FROM pg_stat_xact_user_tables WHERE relname IN ('checkpoints', 'checkpoint_blobs')`,
-    (tables) => Object.fromEntries(tables.map(({ relname, rows }) => [relname, rows]))
-  )
-)
-
-for (const [name, client] of [
-  ["ordered by code point", stock()],
-  ["with a linguistic collation", linguistic("flat")]
-] as const) {
-  layer(SqlCheckpointer.layer().pipe(Layer.provideMerge(client)), { memoMap, timeout: "60 seconds" })(
-    `a database ${name}`,
-    (it) => {
-      it.effect("reads no more for a checkpoint of a long thread than of a short one", () =>
-        Effect.gen(function* () {
-          const sql = yield* SqlClient.SqlClient
-          const checkpointer = yield* Checkpointer.Checkpointer
-          yield* sql`INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint)
-            SELECT 'long', lpad(i::text, 6, '0'), jsonb_build_object('v', 4, 'channel_versions', jsonb_build_object('a', i, 'b', 1))
-            FROM generate_series(1, 3000) i`
-          yield* sql`INSERT INTO checkpoint_blobs (thread_id, channel, version, type, blob)
-            SELECT 'long', 'a', i::text, 'json', i::text::bytea FROM generate_series(1, 3000) i`
-          yield* sql`ANALYZE checkpoints, checkpoint_blobs`
-          for (const checkpointId of [undefined, "003000"]) {
-            const [before, found, after] = yield* sql.withTransaction(
-              Effect.all([rowsFetched, checkpointer.get({ threadId: "long", checkpointId }), rowsFetched])
-            )
-            expect(Option.getOrThrow(found).checkpoint.channel_values).toEqual({ a: 3000 })
-            for (const table of ["checkpoints", "checkpoint_blobs"]) {
-              expect([table, (after[table] ?? 0) - (before[table] ?? 0)]).toEqual([table, 1])
-            }
-          }
-        })
-      )
-    }
-  )
-}
