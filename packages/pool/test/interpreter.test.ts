@@ -2,7 +2,10 @@
  * Faults of the interpreter, found by review and by the sweep, each as the least that shows it.
  */
 import { expect, it } from "@effect/vitest"
-import { Effect, TestClock } from "effect"
+import { Deferred, Effect, Fiber, TestClock } from "effect"
+import { Interpreter } from "../src/internal/interpreter.ts"
+import * as Recycler from "../src/Recycler.ts"
+import { config } from "./model/config.ts"
 import { hold, refused, Server } from "./server.ts"
 
 it.scoped("a connect that is given up before its fiber has begun is over at once", () =>
@@ -49,5 +52,34 @@ it.scoped("a pool that could not be made is gone, although its scope goes on", (
     const { attempts } = server
     yield* TestClock.adjust("1 minute")
     expect(server.attempts).toBe(attempts)
+  })
+)
+
+it.scoped("a waiter whose slot a drain takes back before it goes on is told that the pool is closed", () =>
+  Effect.gen(function* () {
+    const driver = {
+      config: config({ max: 1 }),
+      acquire: new Server().acquire,
+      check: undefined,
+      recycler: undefined,
+      classify: undefined,
+      observer: undefined
+    }
+    const interpreter = new Interpreter(driver, yield* Effect.runtime<never>(), yield* Effect.clock)
+    const held = yield* Deferred.make<void>()
+    yield* Effect.fork(interpreter.use(() => Effect.zipRight(Deferred.succeed(held, undefined), Effect.never)))
+    yield* Deferred.await(held)
+    const waiter = yield* Effect.fork(interpreter.use((resource) => Effect.succeed(resource.open)))
+    yield* Effect.yieldNow()
+    const { state } = interpreter
+    expect(state.waiters.size).toBe(1)
+    const [slot] = state.slots
+    interpreter.step(() => {
+      state.release(slot!, slot!.lease, 0, undefined)
+      state.reset(slot!, 0, Recycler.keep)
+      state.drain(0, 0)
+      state.tick(0)
+    })
+    expect(yield* Effect.flip(Fiber.join(waiter))).toMatchObject({ _tag: "PoolClosed" })
   })
 )

@@ -203,7 +203,10 @@ export class Interpreter<A, E, R> {
       },
       onSuccess: (): Effect.Effect<B, E2 | PoolError, R2> => {
         const { rejection, slot } = waiter
-        if (slot === undefined) return Effect.fail(this.error(rejection ?? { _tag: "Closed" }))
+        // Or a drain without grace has taken it back before this fiber went on.
+        if (slot === undefined || slot.status !== Slot.Leased) {
+          return Effect.fail(this.error(rejection ?? { _tag: "Closed" }))
+        }
         if (this.driver.observer !== undefined) this.observe("acquired", this.now() - began)
         return onSlot(slot)
       }
