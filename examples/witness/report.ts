@@ -13,6 +13,7 @@ const width = 100
 export const render = (findings: Findings, verdicts: ReadonlyArray<Verdict>, paint: Paint): string =>
   [
     ...phasesTable(findings, paint),
+    paint.dim("acquisition: from asking for a connection to having an open one; put: from the call to its success"),
     "",
     ...saturationLines(findings, paint),
     "",
