@@ -66,7 +66,7 @@ export interface Pool<A> {
   readonly stats: Effect.Effect<PoolStats>
   /** The same for readers outside of Effect, such as a metric that is read at scrape time. */
   readonly unsafeStats: () => PoolStats
-  /** What happens from now on. A reader that is 1,024 events behind misses the oldest. */
+  /** What happens from now on, up to `Drained`. A reader that is 1,024 events behind misses the oldest. */
   readonly events: Stream.Stream<PoolEvent>
   /** Ends the present generation: nothing that is open now is lent again (after a failover, a new password). */
   readonly expire: Effect.Effect<void>
@@ -287,8 +287,12 @@ const fromInterpreter = <A, E, R>(interpreter: Interpreter<A, E, R>, grace: numb
       (emit) =>
         Effect.acquireRelease(
           Effect.sync(() => {
-            const listener = (event: PoolEvent) => void emit.single(event)
+            const listener = (event: PoolEvent) => {
+              emit.single(event)
+              if (event._tag === "Drained") emit.end()
+            }
             interpreter.listeners.add(listener)
+            if (state.phase === "closed") emit.end()
             return listener
           }),
           (listener) => Effect.sync(() => interpreter.listeners.delete(listener))

@@ -2,11 +2,11 @@
  * Faults of the interpreter, found by review and by the sweep, each as the least that shows it.
  */
 import { expect, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, TestClock } from "effect"
+import { Deferred, Effect, Fiber, Stream, TestClock } from "effect"
 import { Interpreter } from "../src/internal/interpreter.ts"
 import * as Recycler from "../src/Recycler.ts"
 import { config } from "./model/config.ts"
-import { hold, refused, Server } from "./server.ts"
+import { hold, refused, Server, settle } from "./server.ts"
 
 it.scoped("a connect that is given up before its fiber has begun is over at once", () =>
   Effect.gen(function* () {
@@ -81,5 +81,16 @@ it.scoped("a waiter whose slot a drain takes back before it goes on is told that
       state.tick(0)
     })
     expect(yield* Effect.flip(Fiber.join(waiter))).toMatchObject({ _tag: "PoolClosed" })
+  })
+)
+
+it.scoped("the stream of events ends with the pool, also for those who come late", () =>
+  Effect.gen(function* () {
+    const pool = yield* new Server().pool()
+    const reader = yield* Effect.fork(Stream.runCollect(pool.events))
+    yield* settle
+    yield* pool.drain()
+    expect(Array.from(yield* Fiber.join(reader), (event) => event._tag)).toEqual(["Draining", "Drained"])
+    expect(yield* Stream.runCount(pool.events)).toBe(0)
   })
 )
