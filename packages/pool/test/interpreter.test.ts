@@ -94,3 +94,12 @@ it.scoped("the stream of events ends with the pool, also for those who come late
     expect(yield* Stream.runCount(pool.events)).toBe(0)
   })
 )
+
+it.effect.each(["connectTimeout", "checkTimeout", "resetTimeout", "lifetime", "retryBase", "retryCap"] as const)(
+  "a pool with no %s is refused: it would work without a pause and without success",
+  (option) =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Effect.scoped(new Server().pool({ [option]: 0 })))
+      expect(error).toMatchObject({ _tag: "InvalidPoolOptions", option })
+    })
+)

@@ -60,6 +60,13 @@ export const toConfig = (
         Effect.try(() => Duration.toMillis(Duration.decode(bounds[option]))),
         () => refuse(option, bounds[option], 'it has to be a duration, such as "5 seconds"')
       )
+    // At zero these would open and close, or try, again and again without a pause.
+    const positive = (option: Durations) =>
+      Effect.filterOrFail(
+        millis(option),
+        (millis) => millis > 0,
+        () => refuse(option, bounds[option], "it has to be longer than nothing")
+      )
     yield* check(bounds.name, bounds.min, bounds.max)
     if (!(bounds.lifetimeJitter >= 0 && bounds.lifetimeJitter <= 1)) {
       return yield* refuse("lifetimeJitter", bounds.lifetimeJitter, "it has to be between 0 and 1")
@@ -72,19 +79,19 @@ export const toConfig = (
       maxWaiting: yield* whole("maxWaiting", 0),
       maxConnecting: yield* whole("maxConnecting", 1),
       acquireTimeout: yield* millis("acquireTimeout"),
-      connectTimeout: yield* millis("connectTimeout"),
+      connectTimeout: yield* positive("connectTimeout"),
       checkAfter: rest.checked ? yield* millis("checkAfter") : Number.POSITIVE_INFINITY,
-      checkTimeout: yield* millis("checkTimeout"),
-      resetTimeout: yield* millis("resetTimeout"),
+      checkTimeout: yield* positive("checkTimeout"),
+      resetTimeout: yield* positive("resetTimeout"),
       closeTimeout: yield* millis("closeTimeout"),
       idleTimeout: yield* millis("idleTimeout"),
-      lifetime: yield* millis("lifetime"),
+      lifetime: yield* positive("lifetime"),
       lifetimeJitter: bounds.lifetimeJitter,
       maxUses: yield* whole("maxUses", 1),
       leakAfter: yield* millis("leakAfter"),
       unavailableAfter: yield* millis("unavailableAfter"),
-      retryBase: yield* millis("retryBase"),
-      retryCap: yield* millis("retryCap"),
+      retryBase: yield* positive("retryBase"),
+      retryCap: yield* positive("retryCap"),
       random: rest.random,
       connectTimedOut: (took) => new ConnectTimeout({ pool: bounds.name, took })
     }
