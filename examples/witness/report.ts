@@ -83,7 +83,7 @@ const ratioRow = (before: PhaseResult, after: PhaseResult): ReadonlyArray<string
 
 const saturationLines = ({ saturation: s }: Findings, paint: Paint): ReadonlyArray<string> => [
   paint.bold(
-    `Saturation: ${s.callers} callers within ${s.arrivalMillis} ms on ${s.connections} connections; ` +
+    `Saturation: ${s.callers} callers ${s.arrivalMillis === 0 ? "at once" : `within ${s.arrivalMillis} ms`} on ${s.connections} connections; ` +
       `${s.maxWaiting} may wait, for ${s.acquireTimeoutMillis} ms`
   ),
   ...align(
