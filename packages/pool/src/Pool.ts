@@ -131,6 +131,11 @@ export interface Options<A, E, R> {
   readonly check?: ((resource: A) => Effect.Effect<unknown, unknown>) | undefined
   /** Default 1 s: under load nothing is checked, and whoever comes after a pause pays one round trip. */
   readonly checkAfter?: Duration.DurationInput | undefined
+  /**
+   * Runs before a resource is lent, in the borrower's fiber, interruptible and as part of its lease. If it does not
+   * succeed, the resource is closed and the borrower gets `HookError`. Default: nothing.
+   */
+  readonly onAcquire?: ((resource: A) => Effect.Effect<unknown, unknown>) | undefined
   /** What becomes of a resource that is given back. Default: it is kept. */
   readonly recycler?: Recycler<A> | undefined
   /**
@@ -247,6 +252,7 @@ export const make = <A, E, R>(
         config,
         acquire: options.acquire as Effect.Effect<A, E, Exclude<R, Scope.Scope> | Scope.Scope>,
         check: options.check,
+        onAcquire: options.onAcquire,
         recycler: options.recycler,
         classify: options.classify,
         observer: options.observer

@@ -124,6 +124,27 @@ export class NestedAcquire extends Data.TaggedError("NestedAcquire")<{
 }
 
 /**
+ * The hook `onAcquire` failed: its resource was closed, its slot is free, and this caller borrowed nothing.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class HookError extends Data.TaggedError("HookError")<{
+  readonly pool: string
+  readonly cause: unknown
+  /** How long the hook had been running. */
+  readonly took: number
+}> {
+  override get message(): string {
+    const why = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return (
+      `Pool "${this.pool}": the hook onAcquire failed after ${seconds(this.took)}: ${why}. ` +
+      "The resource was closed. Try again; if it goes on, see to the hook."
+    )
+  }
+}
+
+/**
  * Opening a resource took longer than the connect timeout. Callers meet it as the `cause` of `PoolUnavailable` and
  * `AcquireTimeout`, and `Pool.make` fails with it at the start.
  *
@@ -165,7 +186,7 @@ export class InvalidPoolOptions extends Data.TaggedError("InvalidPoolOptions")<{
  * @category errors
  * @since 0.1.0
  */
-export type PoolError = AcquireTimeout | PoolSaturated | PoolClosed | PoolUnavailable | NestedAcquire
+export type PoolError = AcquireTimeout | PoolSaturated | PoolClosed | PoolUnavailable | NestedAcquire | HookError
 
 /**
  * Whether a value is one of the pool's errors.
@@ -178,7 +199,8 @@ export const isPoolError = (u: unknown): u is PoolError =>
   u instanceof PoolSaturated ||
   u instanceof PoolClosed ||
   u instanceof PoolUnavailable ||
-  u instanceof NestedAcquire
+  u instanceof NestedAcquire ||
+  u instanceof HookError
 
 /**
  * The pool's error in a chain of `cause`s, if there is one: how a pool error is recognised inside an error that wraps

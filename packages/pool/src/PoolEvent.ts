@@ -19,6 +19,7 @@ import * as Data from "effect/Data"
  * - `recycled`: the recycler asked for it; `detail` of the event says why
  * - `checkFailed` / `checkTimedOut`: did not pass the check after a silence
  * - `resetFailed` / `resetTimedOut`: could not be made ready for the next borrower
+ * - `hookFailed`: the hook that runs before it is lent did not succeed
  * - `resized`: the maximum was lowered
  * - `drained`: the pool closes
  * - `forced`: still lent when the grace of a drain ended
@@ -38,6 +39,7 @@ export type CloseReason =
   | "checkTimedOut"
   | "resetFailed"
   | "resetTimedOut"
+  | "hookFailed"
   | "resized"
   | "drained"
   | "forced"

@@ -6,12 +6,12 @@ import { Deferred, Effect, Fiber, Stream, TestClock } from "effect"
 import { Interpreter } from "../src/internal/interpreter.ts"
 import * as Recycler from "../src/Recycler.ts"
 import { config } from "./model/config.ts"
-import { hold, refused, Server, settle } from "./server.ts"
+import { refused, Server, settle } from "./server.ts"
 
 it.scoped("a connect that is given up before its fiber has begun is over at once", () =>
   Effect.gen(function* () {
     const pool = yield* new Server().pool()
-    yield* hold(pool)
+    yield* Effect.fork(pool.use(() => Effect.never))
     // The borrower runs, its connect is forked, and the drain comes before that fiber's first step.
     yield* Effect.yieldNow()
     expect(pool.unsafeStats().connecting).toBe(1)
@@ -61,6 +61,7 @@ it.scoped("a waiter whose slot a drain takes back before it goes on is told that
       config: config({ max: 1 }),
       acquire: new Server().acquire,
       check: undefined,
+      onAcquire: undefined,
       recycler: undefined,
       classify: undefined,
       observer: undefined

@@ -104,6 +104,10 @@ const paths: Record<string, Path> = {
     options: { max: 1, check: (resource) => some.pipe(Effect.andThen(Effect.fail(resource))), checkAfter: 0 },
     beside: ({ pool }) => [pool.use(() => Effect.void)]
   },
+  "a hook runs first": {
+    options: { max: 1, onAcquire: () => some },
+    beside: ({ pool }) => [pool.use(() => Effect.void)]
+  },
   "a resource has to be reset": {
     options: { max: 1, recycler: () => Effect.as(some, { _tag: "Keep" }) },
     beside: ({ pool }) => [pool.use(() => Effect.void)]

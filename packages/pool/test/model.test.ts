@@ -18,14 +18,14 @@ const run = (seed: number, met: Set<string>) => {
 }
 
 describe("any sequence of operations keeps every law", () => {
-  it.skipIf(only !== undefined)(`${seeds} seeds of ${steps} steps`, { timeout: 24 * 3_600_000 }, () => {
+  const name = only === undefined ? `${seeds} seeds of ${steps} steps` : `seed ${only}, ${steps} steps`
+  it(name, { timeout: 24 * 3_600_000 }, () => {
     const met = new Set<string>()
+    if (only !== undefined) return run(Number(only), met)
     for (let seed = 1; seed <= seeds; seed++) run(seed, met)
     // Laws hold easily over runs in which nothing happens.
     expect([...met].sort()).toEqual(everything)
   })
-
-  it.runIf(only !== undefined)(`seed ${only}`, () => run(Number(only), new Set()))
 })
 
 const reasons = [
@@ -35,6 +35,7 @@ const reasons = [
   "drained",
   "expired",
   "forced",
+  "hookFailed",
   "idle",
   "invalidated",
   "lifetime",
@@ -47,7 +48,17 @@ const reasons = [
 
 const everything = [
   ["acquire", "cancelGranted", "cancelWaiting", "checkFails", "checkOk", "closeOk", "connectAtCapacity"],
-  ["connectFails", "connectFatal", "connectOk", "drain", "expire", "invalidate", "lateFailure", "lateSuccess"],
+  [
+    "connectFails",
+    "connectFatal",
+    "connectOk",
+    "drain",
+    "expire",
+    "hookFails",
+    "invalidate",
+    "lateFailure",
+    "lateSuccess"
+  ],
   ["pass", "passUnnoticed", "release", "releaseAgain", "releaseClosing", "releaseWithReset", "resetCloses"],
   ["resetFails", "resetOk", "resize", "resume"],
   ["refused: Closed", "refused: Nested", "refused: Saturated", "refused: Unavailable"],

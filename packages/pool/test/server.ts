@@ -1,8 +1,9 @@
 /**
  * The other side, played by the tests: it opens resources, well or badly, and counts what it sees.
  */
-import { Effect, type Scope } from "effect"
+import { type Cause, Deferred, Effect, type Scope } from "effect"
 import * as Pool from "../src/Pool.ts"
+import type { PoolError } from "../src/PoolError.ts"
 
 export interface Resource {
   readonly id: number
@@ -62,5 +63,16 @@ export class Server {
 /** Until the fibers that are ready have done what they can. */
 export const settle = Effect.yieldNow().pipe(Effect.repeatN(50))
 
-/** Holds a resource until interrupted. */
-export const hold = <A>(pool: Pool.Pool<A>) => Effect.fork(pool.use(() => Effect.never))
+/** Holds a resource until interrupted; returns when it has it. */
+export const hold = <A, E>(pool: Pool.Pool<A>, holding: Effect.Effect<void, E> = Effect.never) =>
+  Effect.gen(function* () {
+    const held = yield* Deferred.make<void, PoolError>()
+    const fiber = yield* pool
+      .use(() => Effect.zipRight(Deferred.succeed(held, undefined), holding))
+      .pipe(
+        Effect.tapErrorCause((cause) => Deferred.failCause(held, cause as Cause.Cause<PoolError>)),
+        Effect.fork
+      )
+    yield* Deferred.await(held)
+    return fiber
+  })

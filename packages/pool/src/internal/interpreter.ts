@@ -19,7 +19,7 @@ import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type { ConnectTimeout, PoolError } from "../PoolError.ts"
-import { AcquireTimeout, NestedAcquire, PoolClosed, PoolSaturated, PoolUnavailable } from "../PoolError.ts"
+import { AcquireTimeout, HookError, NestedAcquire, PoolClosed, PoolSaturated, PoolUnavailable } from "../PoolError.ts"
 import { PoolEvent } from "../PoolEvent.ts"
 import type { PoolStats } from "../PoolStats.ts"
 import type { Recycler, Verdict } from "../Recycler.ts"
@@ -35,6 +35,7 @@ export interface Driver<A, E, R> {
   readonly config: Config
   readonly acquire: Effect.Effect<A, E, R | Scope.Scope>
   readonly check: ((resource: A) => Effect.Effect<unknown, unknown>) | undefined
+  readonly onAcquire: ((resource: A) => Effect.Effect<unknown, unknown>) | undefined
   readonly recycler: Recycler<A> | undefined
   readonly classify: ((error: E) => ConnectFailure["kind"]) | undefined
   readonly observer: Observer | undefined
@@ -91,16 +92,15 @@ export class Interpreter<A, E, R> {
   use<B, E2, R2>(f: (resource: A) => Effect.Effect<B, E2, R2>): Effect.Effect<B, E2 | PoolError, R2> {
     return Effect.uninterruptibleMask((restore) => {
       const slot = this.take()
-      return slot === undefined
-        ? this.wait(restore, (slot) => this.lease(slot, restore, f))
+      return slot === undefined || this.driver.onAcquire !== undefined
+        ? this.slowly(slot, restore, (slot) => this.lease(slot, restore, f))
         : this.lease(slot, restore, f)
     })
   }
 
-  readonly get: Effect.Effect<A, PoolError, Scope.Scope> = Effect.uninterruptibleMask((restore) => {
-    const slot = this.take()
-    return slot === undefined ? this.wait(restore, (slot) => this.scoped(slot)) : this.scoped(slot)
-  })
+  readonly get: Effect.Effect<A, PoolError, Scope.Scope> = Effect.uninterruptibleMask((restore) =>
+    this.slowly(this.take(), restore, (slot) => this.scoped(slot))
+  )
 
   invalidate(resource: A): Effect.Effect<void> {
     return Effect.sync(() => {
@@ -183,6 +183,41 @@ export class Interpreter<A, E, R> {
     if (this.state.wakeAt < this.armedAt) this.arm()
     if (this.driver.observer !== undefined) this.observe("acquired", this.now() - began)
     return slot
+  }
+
+  /** What has to be waited for before a lease: a slot, if there is none at hand, and the hook, if there is one. */
+  private slowly<B, E2, R2>(
+    slot: Slot.Slot<A> | undefined,
+    restore: Restore,
+    onSlot: (slot: Slot.Slot<A>) => Effect.Effect<B, E2, R2>
+  ): Effect.Effect<B, E2 | PoolError, R2> {
+    const { onAcquire } = this.driver
+    const next =
+      onAcquire === undefined
+        ? onSlot
+        : (slot: Slot.Slot<A>) => Effect.zipRight(this.hook(slot, restore, onAcquire), onSlot(slot))
+    return slot === undefined ? this.wait(restore, next) : next(slot)
+  }
+
+  private hook(
+    slot: Slot.Slot<A>,
+    restore: Restore,
+    onAcquire: (resource: A) => Effect.Effect<unknown, unknown>
+  ): Effect.Effect<void, HookError> {
+    const { lease } = slot
+    const began = this.now()
+    return Effect.matchCauseEffect(restore(Effect.suspend(() => onAcquire(slot.resource as A))), {
+      onFailure: (cause) => {
+        const now = this.now()
+        const error = Cause.squash(cause)
+        if (this.driver.observer !== undefined) this.observe("released", now - began)
+        this.step(() => this.state.discard(slot, lease, now, "hookFailed", error))
+        return Cause.isInterruptedOnly(cause)
+          ? Effect.failCause(cause as Cause.Cause<never>)
+          : Effect.fail(new HookError({ pool: this.driver.config.name, cause: error, took: now - began }))
+      },
+      onSuccess: () => Effect.void
+    })
   }
 
   private wait<B, E2, R2>(
@@ -421,9 +456,11 @@ export class Interpreter<A, E, R> {
   private arm(): void {
     this.timer?.unsafeInterruptAsFork(FiberId.none)
     this.armedAt = this.state.wakeAt
-    const sleep = Math.min(Math.max(this.armedAt - this.now(), 0), maxSleep)
+    const until = this.armedAt
+    // The fiber may start late, after a burst of callers: how long it sleeps is decided when it does.
+    const sleep = Effect.suspend(() => Clock.sleep(Math.min(Math.max(until - this.now(), 0), maxSleep)))
     const timer = this.fork(
-      Effect.map(Effect.interruptible(Clock.sleep(sleep)), () => {
+      Effect.map(Effect.interruptible(sleep), () => {
         if (this.timer !== timer) return
         this.timer = undefined
         this.armedAt = Number.POSITIVE_INFINITY

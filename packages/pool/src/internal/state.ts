@@ -143,6 +143,13 @@ export class State<A> {
     return true
   }
 
+  /** The end of a lease whose resource must not be lent again. */
+  discard(slot: Slots<A>, lease: number, now: number, reason: CloseReason, detail: unknown): void {
+    if (slot.status !== Slot.Leased || slot.lease !== lease) return
+    this.close(slot, slot.doomed ?? reason, now, detail)
+    this.relieve(now)
+  }
+
   /** A reset has ended. Ignored when it took too long and the slot was given up. */
   reset(slot: Slots<A>, now: number, outcome: Verdict | { readonly _tag: "Failed"; readonly error: unknown }): void {
     if (slot.status !== Slot.Resetting) return

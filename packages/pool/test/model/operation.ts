@@ -13,6 +13,7 @@ const weights = {
   releaseWithReset: 6,
   releaseClosing: 1,
   releaseAgain: 2,
+  hookFails: 1,
   /** The fiber of a granted waiter goes on. */
   resume: 16,
   /** An interrupt meets a caller that waits. */

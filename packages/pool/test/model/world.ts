@@ -178,7 +178,19 @@ export class World {
       case "releaseAgain": {
         const over = choose(this.over, n)
         if (over === undefined) return false
-        this.unchanged(() => law(!this.state.release(over.slot, over.lease, this.now, Recycler.keep), "released twice"))
+        this.unchanged(() => {
+          law(!this.state.release(over.slot, over.lease, this.now, Recycler.keep), "released twice")
+          this.state.discard(over.slot, over.lease, this.now, "hookFailed", "late")
+        })
+        return true
+      }
+      case "hookFails": {
+        const entry = choose(this.places("leased"), n)
+        if (entry === undefined) return false
+        this.inHand(entry)
+        this.verdict = "hookFailed"
+        this.over.push({ slot: entry.slot, lease: entry.lease })
+        this.state.discard(entry.slot, entry.lease, this.now, "hookFailed", "hook")
         return true
       }
       case "resume": {
@@ -531,6 +543,7 @@ export class World {
       case "recycled":
       case "checkFailed":
       case "resetFailed":
+      case "hookFailed":
         return this.verdict === reason
       case "checkTimedOut":
         return entry.place === "checking" && waited >= config.checkTimeout
