@@ -103,6 +103,20 @@ export interface CheckpointTuple {
 }
 
 /**
+ * What has become of a channel up to a checkpoint, for channels whose value is not stored at each step: the last value
+ * that was stored, and what was written since.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ChannelHistory {
+  /** The value at the nearest ancestor that has one. */
+  readonly seed: Option.Option<unknown>
+  /** The writes to the channel from that ancestor, or from the first one, down to the parent; the oldest first. */
+  readonly writes: ReadonlyArray<PendingWrite>
+}
+
+/**
  * Makes an id for a checkpoint: a UUID of version 6. Each id is greater than all that this process made before from
  * the same `Clock`, even if the clock stands still or is set back.
  *

@@ -87,7 +87,7 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
 export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
   "@checkpool/checkpoint/CheckpointError/CheckpointerError"
 )("CheckpointerError", {
-  operation: Schema.Literal("setup", "put", "putWrites", "get", "list"),
+  operation: Schema.Literal("setup", "put", "putWrites", "get", "list", "deltaHistory"),
   cause: Schema.Defect
 }) {
   override get message(): string {

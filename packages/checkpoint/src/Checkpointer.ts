@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
-import type { ChannelVersions, Checkpoint, CheckpointTuple, Key, Metadata } from "./Checkpoint.ts"
+import type { ChannelHistory, ChannelVersions, Checkpoint, CheckpointTuple, Key, Metadata } from "./Checkpoint.ts"
 import type { CheckpointerError, InvalidIdentifier, SerializationError } from "./CheckpointError.ts"
 import * as Codec from "./Codec.ts"
 import * as MemoryStore from "./internal/memoryStore.ts"
@@ -106,6 +106,17 @@ export interface ListOptions {
 }
 
 /**
+ * What `deltaHistory` takes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeltaHistoryOptions extends GetOptions {
+  /** None give an empty history. */
+  readonly channels: ReadonlyArray<string>
+}
+
+/**
  * What a checkpointer does. Laws that hold for every layer, for checkpoints of one thread and namespace:
  *
  * 1. After a `put` has succeeded, `get` of its id gives its checkpoint, metadata and parent, until it is put again.
@@ -129,6 +140,11 @@ export interface ListOptions {
  * 12. `list` gives what `get` would give, from the greatest id down, compared by code point; equal ids in the order of
  *     their threads and namespaces, also from the greatest down. It reads page by page and holds nothing between two
  *     pages, so that a consumer may use this service for each element. A page is one moment; the list as a whole is not.
+ * 13. `deltaHistory` follows the parents of a checkpoint. For each channel it gives the value at the nearest ancestor
+ *     that has one, and the pending writes to the channel of that ancestor and of those after it, the oldest first. The
+ *     pending writes of the checkpoint itself are not among them. Where parents go round in a circle it goes round once.
+ * 14. Checkpoints before version 4 are given as if they were of today: what was sent to their tasks, which lies with
+ *     the writes of their parent, is the value of `__pregel_tasks`.
  *
  * @since 0.1.0
  * @category models
@@ -142,6 +158,10 @@ export interface Service {
   readonly get: (options: GetOptions) => Effect.Effect<Option.Option<CheckpointTuple>, OperationError>
   /** Finds checkpoints, the newest first. Reads as far as it is consumed. */
   readonly list: (options?: ListOptions) => Stream.Stream<CheckpointTuple, OperationError>
+  /** Finds what it takes to make up the values of channels that are not stored at each step. In one round trip. */
+  readonly deltaHistory: (
+    options: DeltaHistoryOptions
+  ) => Effect.Effect<{ readonly [channel: string]: ChannelHistory }, OperationError>
 }
 
 /**

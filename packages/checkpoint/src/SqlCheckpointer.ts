@@ -96,7 +96,10 @@ export const make = (
       put: (rows) => failingAs("put", statements.put(rows)),
       putWrites: (key, rows) => failingAs("putWrites", statements.putWrites(key, rows)),
       get: (place, checkpointId) => failingAs("get", reads.get(place, checkpointId)),
-      page: (query) => failingAs("list", reads.page(query))
+      page: (query) => failingAs("list", reads.page(query)),
+      writesTo: (keys, channel) => failingAs("get", reads.writesTo(keys, channel)),
+      ancestors: (place, checkpointId, channels) =>
+        failingAs("deltaHistory", reads.ancestors(place, checkpointId, channels))
     })
   })
 

@@ -40,6 +40,7 @@ const operation = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("put" as const),
       place,
+      v: small(4, 4, 4, 3, 1),
       id: checkpointId,
       parentId: maybe(checkpointId),
       values: fc.dictionary(channel, value, { maxKeys: 4 }),
@@ -57,14 +58,26 @@ const operation = fc.oneof(
       checkpointId,
       taskId: small("x", "Y"),
       taskPath: small(undefined, "p", "Q"),
-      writes: fc.array(fc.record({ channel: fc.oneof(channel, small("__resume__", "__error__")), value }), {
-        maxLength: 4
-      })
+      writes: fc.array(
+        fc.record({ channel: fc.oneof(channel, small("__resume__", "__error__", "__pregel_tasks")), value }),
+        {
+          maxLength: 4
+        }
+      )
     })
   },
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant("get" as const), place, id: maybe(checkpointId) })
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("deltaHistory" as const),
+      place,
+      id: maybe(checkpointId),
+      channels: fc.array(channel, { maxLength: 4 })
+    })
   },
   {
     weight: 2,
@@ -94,10 +107,10 @@ const run = (prefix: string, operation: Operation) =>
     const place = { threadId: `${prefix}-${operation.place.thread}`, namespace: operation.place.namespace }
     switch (operation.kind) {
       case "put": {
-        const { id, metadata, newVersions, parentId, values, versions } = operation
+        const { id, metadata, newVersions, parentId, v, values, versions } = operation
         return checkpointer.put({
           ...place,
-          checkpoint: { v: 4, id, ts: "now", channel_values: values, channel_versions: versions, versions_seen: {} },
+          checkpoint: { v, id, ts: "now", channel_values: values, channel_versions: versions, versions_seen: {} },
           metadata,
           parentId,
           newVersions: newVersions ?? versions
@@ -107,6 +120,8 @@ const run = (prefix: string, operation: Operation) =>
         return checkpointer.putWrites({ ...place, ...operation })
       case "get":
         return checkpointer.get({ ...place, checkpointId: operation.id })
+      case "deltaHistory":
+        return checkpointer.deltaHistory({ ...place, checkpointId: operation.id, channels: operation.channels })
       case "list":
         return collect(checkpointer.list({ ...place, checkpointId: operation.options.id, ...operation.options }))
     }
@@ -125,8 +140,11 @@ const all = {
 const everything: ReadonlyArray<Operation> = ["1", "2"].flatMap((thread) => [
   { kind: "list", place: { thread, namespace: undefined }, options: all } satisfies Operation,
   ...["", "inner"].flatMap((namespace) =>
-    [undefined, "1", "2", "10", "B", "a", "é", "\uFFFD", "\u{1F388}"].map(
-      (id): Operation => ({ kind: "get", place: { thread, namespace }, id })
+    [undefined, "1", "2", "10", "B", "a", "é", "\uFFFD", "\u{1F388}"].flatMap(
+      (id): ReadonlyArray<Operation> => [
+        { kind: "get", place: { thread, namespace }, id },
+        { kind: "deltaHistory", place: { thread, namespace }, id, channels: ["a", "b", "é", "__proto__", ""] }
+      ]
     )
   )
 ])

@@ -93,6 +93,27 @@ for (const [name, client] of [
           }
         })
       )
+
+      it.effect("costs a history of channels only the way to their last values", () =>
+        Effect.gen(function* () {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const sql = yield* SqlClient.SqlClient
+          const threadId = `history ${name}`
+          yield* insertLong(threadId)
+          yield* sql`UPDATE checkpoint_blobs SET blob = NULL, type = 'empty'
+            WHERE thread_id = ${threadId} AND channel = 'a' AND version::int > 2989`
+          const [history, fetched] = yield* fetchedBy(
+            checkpointer.deltaHistory({ threadId, channels: ["a", "b", "w"] })
+          )
+          expect(history.a?.seed).toEqual(Option.some(2989))
+          expect(history.b?.seed).toEqual(Option.some(1500))
+          expect(history.w?.writes.map(({ value }) => value)).toEqual(Array.from({ length: 2999 }, (_, i) => i + 1))
+          expect(fetched.writes).toBe(2999)
+          const few: number = expect.toSatisfy((rows: number) => rows <= 40)
+          const [, seeded] = yield* fetchedBy(checkpointer.deltaHistory({ threadId, channels: ["a", "b"] }))
+          expect(seeded).toEqual({ checkpoints: few, blobs: few, writes: few })
+        })
+      )
     }
   )
 }
@@ -119,7 +140,7 @@ const poolOfOne = Layer.unwrapEffect(
   )
 ).pipe(Layer.provide(Server))
 
-describe("a list", () => {
+describe("a read", () => {
   for (const [name, client] of [
     ["checkpool's", poolOfOne],
     ["stock sql-pg's", stock({ maxConnections: 1 })]
@@ -179,6 +200,23 @@ describe("a list", () => {
           const limited = checkpointer.list({ threadId: "t", limit: 4, pageSize: 2 })
           expect(yield* spansOf(Stream.runDrain(limited))).toEqual(pages(2))
           expect(Chunk.toReadonlyArray(yield* Stream.runCollect(limited))).toHaveLength(4)
+        })
+      )
+
+      it.effect("is like all reads one statement, and two where checkpoints are older than version 4", () =>
+        Effect.gen(function* () {
+          const checkpointer = yield* thread
+          const history = checkpointer.deltaHistory({ threadId: "t", channels: ["a"] })
+          expect(yield* spansOf(history)).toEqual(["Checkpointer.deltaHistory", "sql.execute"])
+          expect(yield* spansOf(checkpointer.get({ threadId: "t" }))).toEqual(["Checkpointer.get", "sql.execute"])
+          for (const id of ["1", "2"]) {
+            const checkpoint = { v: 3, id, ts: "", channel_values: {}, channel_versions: {}, versions_seen: {} }
+            yield* checkpointer.put({ threadId: "old", parentId: "0", checkpoint, metadata: {}, newVersions: {} })
+          }
+          const twice = ["sql.execute", "sql.execute"]
+          expect(yield* spansOf(checkpointer.get({ threadId: "old" }))).toEqual(["Checkpointer.get", ...twice])
+          const list = checkpointer.list({ threadId: "old" })
+          expect(yield* spansOf(Stream.runDrain(list))).toEqual(["Checkpointer.list", ...twice])
         })
       )
     })

@@ -8,11 +8,12 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { CheckpointTuple, Metadata } from "../Checkpoint.ts"
-import type { CheckpointerError, InvalidIdentifier, SerializationError } from "../CheckpointError.ts"
+import { CheckpointerError, type InvalidIdentifier, type SerializationError } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
 import * as Filter from "./filter.ts"
 import type * as Identifiers from "./identifiers.ts"
+import * as PendingSends from "./pendingSends.ts"
 import * as Record from "./record.ts"
 import * as Span from "./span.ts"
 import type { PageQuery, Store } from "./store.ts"
@@ -20,7 +21,7 @@ import type { PageQuery, Store } from "./store.ts"
 /** @internal */
 export const list = (
   codec: Codec.Service,
-  store: Pick<Store<CheckpointerError>, "page">,
+  store: Pick<Store<CheckpointerError>, "page" | "writesTo">,
   options: Checkpointer.ListOptions
 ): Stream.Stream<CheckpointTuple, Checkpointer.OperationError> => {
   const { pageSize = defaultPageSize, values = true, writes = true } = options
@@ -32,7 +33,7 @@ export const list = (
       "Checkpointer.list",
       () => Span.listAttributes(options),
       (annotate) =>
-        Effect.map(
+        Effect.flatMap(
           store.page({ threadId, namespace, checkpointId, filter: filter?.stored, after, size, values, writes }),
           (rows) => {
             const found =
@@ -44,7 +45,10 @@ export const list = (
             const rest = left - found.length
             const next =
               last === undefined || rest < 1 ? undefined : { after: Record.keyOf(last.checkpoint), left: rest }
-            return [Chunk.unsafeFromArray(found), Option.fromNullable(next)] as const
+            return Effect.map(
+              values ? Effect.mapError(PendingSends.attach(store, found), ofList) : Effect.succeed(found),
+              (whole) => [Chunk.unsafeFromArray(whole), Option.fromNullable(next)] as const
+            )
           }
         )
     )
@@ -59,6 +63,8 @@ export const list = (
   // One by one, so that one that can't be decoded is met only after those before it.
   return Stream.mapEffect(Stream.unwrap(pages), (found) => Record.toTuple(codec, found, values))
 }
+
+const ofList = ({ cause }: CheckpointerError) => new CheckpointerError({ operation: "list", cause })
 
 // A page of 16 KB values in five channels is then 2.5 MB at most.
 const defaultPageSize = 32

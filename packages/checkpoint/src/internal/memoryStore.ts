@@ -59,6 +59,31 @@ export const make = (): Store<never> => {
             const all = found(spaceOf(row), row)
             return { ...all, blobs: values ? all.blobs : [], writes: writes ? all.writes : [] }
           })
+      }),
+    writesTo: (keys, channel) =>
+      Effect.sync(() =>
+        keys.map((key) => {
+          const writes = spaces.get(joined(key.threadId, key.namespace))?.writes.get(key.checkpointId)
+          return Array.from(writes?.values() ?? []).filter((write) => write.channel === channel)
+        })
+      ),
+    ancestors: (place, checkpointId, channels) =>
+      Effect.sync(() => {
+        const space = spaces.get(joined(place.threadId, place.namespace))
+        const ancestors = new Map<string, Record.Found>()
+        const id = checkpointId ?? latest(space?.checkpoints.keys() ?? [])
+        let next = id === undefined ? undefined : space?.checkpoints.get(id)?.parentId
+        while (space !== undefined && next != null && !ancestors.has(next)) {
+          const row = space.checkpoints.get(next)
+          if (row === undefined) break
+          ancestors.set(next, found(space, row))
+          next = row.parentId
+        }
+        return Array.from(ancestors.values(), ({ blobs, checkpoint, writes }) => ({
+          checkpoint: checkpoint.checkpoint,
+          blobs: blobs.filter(({ channel }) => channels.includes(channel)),
+          writes: writes.filter(({ channel }) => channels.includes(channel))
+        }))
       })
   }
 }

@@ -7,6 +7,9 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import type { Ancestor } from "./deltaHistory.ts"
+import * as Jsonb from "./jsonb.ts"
+import * as PgArray from "./pgArray.ts"
 import type { BlobRow, CheckpointRow, Found, WriteRow } from "./record.ts"
 import { quote } from "./statements.ts"
 import type { PageQuery, Place, Store } from "./store.ts"
@@ -17,7 +20,11 @@ import type { PageQuery, Place, Store } from "./store.ts"
  *
  * @internal
  */
-export const make = (sql: SqlClient, schema: string, byCodePoint: boolean): Pick<Store<SqlError>, "get" | "page"> => {
+export const make = (
+  sql: SqlClient,
+  schema: string,
+  byCodePoint: boolean
+): Omit<Store<SqlError>, "put" | "putWrites"> => {
   const table = (name: string) => `${quote(schema)}.${name}`
   const c = byCodePoint ? "" : ' COLLATE "C"'
 
@@ -139,6 +146,81 @@ CROSS JOIN LATERAL (
     return [`WITH RECURSIVE ${ctes.join(",\n")}\n${parts.join("\nUNION ALL\n")}`, parameters]
   }
 
+  const writesTo = `SELECT k.n::text, w.task_id, w.channel, w.type, encode(w.blob, 'base64'), w.task_path, w.idx::text
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (thread_id, checkpoint_ns, checkpoint_id, n)
+CROSS JOIN LATERAL (
+  SELECT * FROM ${table("checkpoint_writes")}
+  WHERE thread_id = k.thread_id AND checkpoint_ns = k.checkpoint_ns AND checkpoint_id = k.checkpoint_id
+    AND channel = $4::text
+  OFFSET 0
+) AS w`
+
+  // Goes from parent to parent with the channels that still wait for a value. UNION, not UNION ALL: in a circle the
+  // same row comes again and ends it. A checkpoint with a text of its own (see `jsonb.ts`) may look as if it had values
+  // that it hasn't, so those in it don't count here.
+  const ancestors = (which: string) => `WITH RECURSIVE chain AS (
+  (
+    SELECT NULL::text AS id, parent_checkpoint_id AS parent, NULL::text[] AS came, $3::text[] AS waiting
+    FROM ${table("checkpoints")}
+    WHERE thread_id = $1::text AND checkpoint_ns = $2::text ${which}
+  )
+  UNION
+  SELECT c.checkpoint_id, c.parent_checkpoint_id, chain.waiting, ARRAY(
+    SELECT channel FROM unnest(chain.waiting) AS w (channel)
+    WHERE NOT EXISTS (
+      SELECT FROM ${table("checkpoint_blobs")} AS b
+      WHERE b.thread_id = $1::text AND b.checkpoint_ns = $2::text AND b.channel = w.channel
+        AND b.version = c.checkpoint -> 'channel_versions' ->> w.channel AND b.blob IS NOT NULL
+    )
+    AND NOT coalesce(c.checkpoint -> 'channel_values' ? w.channel AND NOT c.checkpoint ? '${Jsonb.exactKey}', false)
+  )
+  FROM chain
+  CROSS JOIN LATERAL (
+    SELECT * FROM ${table("checkpoints")}
+    WHERE thread_id = $1::text AND checkpoint_ns = $2::text AND checkpoint_id = chain.parent
+    OFFSET 0
+  ) AS c
+  WHERE chain.waiting <> '{}'
+),
+numbered AS MATERIALIZED (SELECT (row_number() OVER ())::text AS n, chain.* FROM chain)
+SELECT 'ancestor', n, id, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text
+FROM numbered WHERE id IS NOT NULL
+UNION ALL
+SELECT 'inline', a.n, c.checkpoint, NULL, NULL, NULL, NULL, NULL
+FROM numbered AS a
+CROSS JOIN LATERAL (
+  SELECT checkpoint::text FROM ${table("checkpoints")}
+  WHERE thread_id = $1::text AND checkpoint_ns = $2::text AND checkpoint_id = a.id
+    AND (checkpoint -> 'channel_values' ?| a.came OR checkpoint ? '${Jsonb.exactKey}')
+  OFFSET 0
+) AS c
+UNION ALL
+SELECT 'blob', a.n, b.channel, b.version, b.type, encode(b.blob, 'base64'), NULL, NULL
+FROM numbered AS a
+CROSS JOIN LATERAL unnest(a.came) AS w (channel)
+CROSS JOIN LATERAL (
+  SELECT checkpoint -> 'channel_versions' ->> w.channel AS version FROM ${table("checkpoints")}
+  WHERE thread_id = $1::text AND checkpoint_ns = $2::text AND checkpoint_id = a.id
+  OFFSET 0
+) AS c
+CROSS JOIN LATERAL (
+  SELECT * FROM ${table("checkpoint_blobs")}
+  WHERE thread_id = $1::text AND checkpoint_ns = $2::text AND channel = w.channel AND version = c.version
+  LIMIT 1
+) AS b
+WHERE w.channel <> ALL (a.waiting)
+UNION ALL
+SELECT 'write', a.n, w.task_id, w.channel, w.type, encode(w.blob, 'base64'), w.task_path, w.idx::text
+FROM numbered AS a
+CROSS JOIN LATERAL (
+  SELECT * FROM ${table("checkpoint_writes")}
+  WHERE thread_id = $1::text AND checkpoint_ns = $2::text AND checkpoint_id = a.id AND channel = ANY (a.came)
+  OFFSET 0
+) AS w`
+
+  const ancestorsById = ancestors("AND checkpoint_id = $4::text")
+  const ancestorsOfLatest = ancestors(`ORDER BY checkpoint_id${c} DESC LIMIT 1`)
+
   return {
     get: (place, checkpointId) => {
       const parameters = [place.threadId, place.namespace]
@@ -146,60 +228,121 @@ CROSS JOIN LATERAL (
         checkpointId === undefined
           ? sql.unsafe(getLatest, parameters)
           : sql.unsafe(getById, [...parameters, checkpointId])
-      return Effect.map(statement.values, (rows) => readOne(place, rows as Rows))
+      return Effect.map(statement.values, (rows) => readOne(place, rows as ReadonlyArray<Row>))
     },
-    page: (query) => Effect.map(sql.unsafe(...page(query)).values, (rows) => readPage(rows as Rows))
+    page: (query) => Effect.map(sql.unsafe(...page(query)).values, (rows) => readPage(rows as ReadonlyArray<Row>)),
+    writesTo: (keys, channel) =>
+      Effect.map(
+        sql.unsafe(writesTo, [
+          PgArray.text(keys.map(({ threadId }) => threadId)),
+          PgArray.text(keys.map(({ namespace }) => namespace)),
+          PgArray.text(keys.map(({ checkpointId }) => checkpointId)),
+          channel
+        ]).values,
+        (rows) => {
+          const writes = keys.map(() => [] as WriteRow[])
+          for (const row of rows as ReadonlyArray<Row>) writes[Number(row[0]) - 1]?.push(toWrite(row, 1))
+          return writes
+        }
+      ),
+    ancestors: (place, checkpointId, channels) => {
+      const parameters = [place.threadId, place.namespace, PgArray.text(channels)]
+      const statement =
+        checkpointId === undefined
+          ? sql.unsafe(ancestorsOfLatest, parameters)
+          : sql.unsafe(ancestorsById, [...parameters, checkpointId])
+      return Effect.map(statement.values, (rows) => readAncestors(rows as ReadonlyArray<Row>))
+    }
   }
 }
 
 const fewNamespaces = 32
 
-type Rows = ReadonlyArray<ReadonlyArray<string | null>>
+type Row = ReadonlyArray<string | null>
 
-// A type says so when it is not there: a default would make a NULL blob an empty one.
-const blobOf = (base64: string | null | undefined): Buffer | null => (base64 == null ? null : bytesOf(base64))
+// What is left of the row from `at` on.
+const toBlob = (row: Row, at: number): BlobRow => ({
+  channel: text(row[at]),
+  version: text(row[at + 1]),
+  type: text(row[at + 2]),
+  // NULL: the channel has a version but no value.
+  blob: row[at + 3] == null ? null : bytes(row[at + 3])
+})
 
-const bytesOf = (base64: string): Buffer => Buffer.from(base64, "base64")
+const toWrite = (row: Row, at: number): WriteRow => ({
+  taskId: text(row[at]),
+  channel: text(row[at + 1]),
+  type: text(row[at + 2]),
+  blob: bytes(row[at + 3]),
+  taskPath: text(row[at + 4]),
+  idx: Number(row[at + 5])
+})
 
-const readOne = ({ namespace, threadId }: Place, rows: Rows): Found | undefined => {
+const text = (cell: string | null | undefined): string => cell ?? ""
+
+const bytes = (base64: string | null | undefined): Buffer => Buffer.from(text(base64), "base64")
+
+const readOne = (place: Place, rows: ReadonlyArray<Row>): Found | undefined => {
   let checkpoint: CheckpointRow | undefined
   const blobs: Array<BlobRow> = []
   const writes: Array<WriteRow> = []
-  for (const row of rows as ReadonlyArray<ReadonlyArray<string>>) {
-    const [kind, a = "", b = "", c = "", d = "", e = "", f = ""] = row
-    if (kind === "checkpoint") {
-      checkpoint = { threadId, namespace, checkpointId: a, parentId: row[2] ?? null, checkpoint: c, metadata: d }
-    } else if (kind === "blob") {
-      blobs.push({ channel: a, version: b, type: c, blob: blobOf(row[4]) })
-    } else {
-      writes.push({ taskId: a, channel: b, type: c, blob: bytesOf(d), taskPath: e, idx: Number(f) })
+  for (const row of rows) {
+    if (row[0] === "blob") blobs.push(toBlob(row, 1))
+    else if (row[0] === "write") writes.push(toWrite(row, 1))
+    else {
+      checkpoint = {
+        threadId: place.threadId,
+        namespace: place.namespace,
+        checkpointId: text(row[1]),
+        parentId: row[2] ?? null,
+        checkpoint: text(row[3]),
+        metadata: text(row[4])
+      }
     }
   }
   return checkpoint && { checkpoint, blobs, writes }
 }
 
-const readPage = (rows: Rows): ReadonlyArray<Found> => {
-  const found = new Map<string, { checkpoint: CheckpointRow; blobs: Array<BlobRow>; writes: Array<WriteRow> }>()
-  // Rows arrive part by part, so the checkpoints come first.
-  for (const row of rows as ReadonlyArray<ReadonlyArray<string>>) {
-    const [kind, n = "", a = "", b = "", c = "", d = "", e = "", f = ""] = row
-    if (kind === "checkpoint") {
+// Rows come part by part, the checkpoints first.
+const readPage = (rows: ReadonlyArray<Row>): ReadonlyArray<Found> => {
+  const found: Array<{ checkpoint: CheckpointRow; blobs: Array<BlobRow>; writes: Array<WriteRow> }> = []
+  for (const row of rows) {
+    if (row[0] === "blob") {
+      const blob = toBlob(row, 2)
+      for (const n of text(row[1]).split(",")) found[Number(n) - 1]?.blobs.push(blob)
+    } else if (row[0] === "write") found[Number(row[1]) - 1]?.writes.push(toWrite(row, 2))
+    else {
       const checkpoint = {
-        threadId: a,
-        namespace: b,
-        checkpointId: c,
+        threadId: text(row[2]),
+        namespace: text(row[3]),
+        checkpointId: text(row[4]),
         parentId: row[5] ?? null,
-        checkpoint: e,
-        metadata: f
+        checkpoint: text(row[6]),
+        metadata: text(row[7])
       }
-      found.set(n, { checkpoint, blobs: [], writes: [] })
-    } else if (kind === "blob") {
-      const blob = { channel: a, version: b, type: c, blob: blobOf(row[5]) }
-      for (const each of n.split(",")) found.get(each)?.blobs.push(blob)
-    } else {
-      const write = { taskId: a, channel: b, type: c, blob: bytesOf(d), taskPath: e, idx: Number(f) }
-      found.get(n)?.writes.push(write)
+      found.push({ checkpoint, blobs: [], writes: [] })
     }
   }
-  return [...found.values()]
+  return found
+}
+
+const readAncestors = (rows: ReadonlyArray<Row>): ReadonlyArray<Ancestor> => {
+  const ancestors = new Map<
+    string,
+    { checkpoint: string | undefined; blobs: Array<BlobRow>; writes: Array<WriteRow> }
+  >()
+  const ids = new Set<string>()
+  for (const row of rows) {
+    const ancestor = ancestors.get(text(row[1]))
+    if (row[0] === "ancestor") {
+      // In a circle the first round counts.
+      if (!ids.has(text(row[2]))) ancestors.set(text(row[1]), { checkpoint: undefined, blobs: [], writes: [] })
+      ids.add(text(row[2]))
+    } else if (ancestor !== undefined) {
+      if (row[0] === "inline") ancestor.checkpoint = text(row[2])
+      else if (row[0] === "blob") ancestor.blobs.push(toBlob(row, 2))
+      else ancestor.writes.push(toWrite(row, 2))
+    }
+  }
+  return [...ancestors.values()]
 }

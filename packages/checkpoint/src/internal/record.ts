@@ -14,6 +14,7 @@ import * as Identifiers from "./identifiers.ts"
 import * as Json from "./json.ts"
 import * as Jsonb from "./jsonb.ts"
 import * as Order from "./order.ts"
+import * as PendingSends from "./pendingSends.ts"
 
 /** @internal */
 export interface CheckpointRow extends Key {
@@ -54,6 +55,8 @@ export interface Found {
   readonly checkpoint: CheckpointRow
   readonly blobs: ReadonlyArray<BlobRow>
   readonly writes: ReadonlyArray<WriteRow>
+  /** What was sent to the tasks of a checkpoint before version 4 (see `pendingSends.ts`). */
+  readonly sends?: ReadonlyArray<WriteRow> | undefined
 }
 
 /** @internal */
@@ -145,7 +148,7 @@ export const fromGet = ({
 /** @internal */
 export const toTuple = Effect.fnUntraced(function* (
   codec: Codec.Service,
-  { blobs, checkpoint: row, writes }: Found,
+  { blobs, checkpoint: row, sends = [], writes }: Found,
   withValues = true
 ): Effect.fn.Return<CheckpointTuple, SerializationError> {
   const { channel_values: inline, ...fields } = decodeCheckpoint(row.checkpoint)
@@ -156,6 +159,13 @@ export const toTuple = Effect.fnUntraced(function* (
   for (const { blob, channel, type } of blobs) {
     // A channel may be called "__proto__": define, don't assign.
     if (blob !== null) define(values, channel, yield* codec.decode({ type, data: blob }, { part: "channel", channel }))
+  }
+  const sent: Array<unknown> = []
+  for (const send of [...sends].sort(byApplication)) sent.push((yield* toPendingWrite(codec, send)).value)
+  if (sent.length > 0) {
+    values[PendingSends.tasks] = sent
+    const { channel_versions } = fields
+    define(channel_versions, PendingSends.tasks, PendingSends.version(channel_versions))
   }
   const pendingWrites: Array<PendingWrite> = []
   for (const write of [...writes].sort(byApplication)) pendingWrites.push(yield* toPendingWrite(codec, write))
@@ -180,6 +190,18 @@ export const toPendingWrite = (
     channel,
     value
   }))
+
+/** Values of these channels that are kept in the checkpoint itself. @internal */
+export const inlineValues = (
+  codec: Codec.Service,
+  checkpoint: string,
+  channels: ReadonlyArray<string>
+): Effect.Effect<JsonObject, SerializationError> => {
+  const { channel_values: inline = {} } = decodeCheckpoint(checkpoint)
+  const some: JsonObject = {}
+  for (const channel of channels) if (Object.hasOwn(inline, channel)) define(some, channel, inline[channel])
+  return decodeObject(codec, Json.print(some), { part: "channel", channel: "" })
+}
 
 /** The blobs that a checkpoint names, as `jsonb_each_text(checkpoint -> 'channel_versions')` does. @internal */
 export const namedBlobs = (row: CheckpointRow): ReadonlyArray<readonly [channel: string, version: string]> =>
@@ -255,7 +277,8 @@ const decodeObject = (
 export const byApplication = (a: WriteRow, b: WriteRow): number =>
   Order.codePoints(a.taskPath, b.taskPath) || Order.codePoints(a.taskId, b.taskId) || a.idx - b.idx
 
-const define = (object: JsonObject, key: string, value: unknown): void => {
+/** Also where the key is "__proto__". @internal */
+export const define = (object: object, key: string, value: unknown): void => {
   Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true })
 }
 

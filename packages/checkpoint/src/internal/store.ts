@@ -9,7 +9,9 @@ import type { Key } from "../Checkpoint.ts"
 import type { CheckpointerError } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
+import * as DeltaHistory from "./deltaHistory.ts"
 import * as Listing from "./listing.ts"
+import * as PendingSends from "./pendingSends.ts"
 import * as Record from "./record.ts"
 import * as Span from "./span.ts"
 
@@ -40,6 +42,20 @@ export interface Store<E> {
   readonly get: (place: Place, checkpointId: string | undefined) => Effect.Effect<Record.Found | undefined, E>
   /** Ordered by id, then thread, then namespace, all by code point and from the greatest down. */
   readonly page: (query: PageQuery) => Effect.Effect<ReadonlyArray<Record.Found>, E>
+  /** The writes to one channel at each of the keys, in the order of the keys. */
+  readonly writesTo: (
+    keys: ReadonlyArray<Key>,
+    channel: string
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<Record.WriteRow>>, E>
+  /**
+   * The ancestors of a checkpoint, the latest without an id, from its parent on; in a circle each of them once. It may
+   * end where each of the channels has had a value. Blobs and writes are of these channels only.
+   */
+  readonly ancestors: (
+    place: Place,
+    checkpointId: string | undefined,
+    channels: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<DeltaHistory.Ancestor>, E>
 }
 
 /** @internal */
@@ -73,9 +89,25 @@ export const toService = (codec: Codec.Service, store: Store<CheckpointerError>)
           Effect.flatMap(store.get(place, options.checkpointId), (found) => {
             if (found === undefined) return Effect.succeedNone
             Span.annotateSizes(annotate, found.blobs)
-            return Effect.asSome(Record.toTuple(codec, found))
+            return Effect.flatMap(PendingSends.attach(store, [found]), ([whole = found]) =>
+              Effect.asSome(Record.toTuple(codec, whole))
+            )
           })
         )
     ),
-  list: (options = {}) => Listing.list(codec, store, options)
+  list: (options = {}) => Listing.list(codec, store, options),
+  deltaHistory: (options) =>
+    Span.withChildSpan(
+      "Checkpointer.deltaHistory",
+      () => Span.attributes(options),
+      (annotate) =>
+        Effect.flatMap(DeltaHistory.check(options), (place) => {
+          const channels = [...new Set(options.channels)]
+          if (channels.length === 0) return Effect.succeed({})
+          return Effect.flatMap(store.ancestors(place, options.checkpointId, channels), (ancestors) => {
+            annotate("checkpoint.count", ancestors.length)
+            return DeltaHistory.fromAncestors(codec, channels, ancestors)
+          })
+        })
+    )
 })
