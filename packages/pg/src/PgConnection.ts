@@ -36,7 +36,10 @@ type TransformRows = (<A extends object>(row: ReadonlyArray<A>) => ReadonlyArray
  * @since 0.1.0
  */
 export interface PgConnection extends Connection {
-  /** The driver's client. What is run on it directly escapes the accounting: do so inside of `reserve` only. */
+  /**
+   * The driver's client. What is run on it directly escapes the accounting: do so inside of `reserve` only. Asking for it
+   * counts as leaving something behind.
+   */
   readonly client: Pg.Client
   /** The server process that serves it, as in `pg_stat_activity.pid`. */
   readonly processId: number
@@ -134,21 +137,25 @@ const connectError = (client: Pg.Client, cause: Error): SqlError => {
   })
 }
 
-/** How long a cancelled statement may take to end before its connection is cut. */
+/** How long a cancelled statement or a closed cursor may take to end before its connection is cut. */
 const cancelTimeout = Duration.seconds(5)
 
+/** How long a good-bye may take before the connection is cut: within the pool's own limit for closing. */
+const closeTimeout = Duration.seconds(2)
+
 class Impl implements PgConnection {
-  readonly client: Pg.Client
   statements = 0
   broken: unknown = undefined
   private touched = false
+  private pinging = false
+  private readonly pg: Pg.Client
   private readonly turn = new Turn()
   private readonly cache: StatementCache
   private readonly config: PgPoolConfig
   private readonly listeners: Array<(cause: unknown) => void> = []
 
   constructor(client: Pg.Client, config: PgPoolConfig) {
-    this.client = client
+    this.pg = client
     this.config = config
     const cached = config.pooler === undefined ? (config.statementCacheSize ?? defaults.statementCacheSize) : 0
     this.cache = new StatementCache(cached)
@@ -157,8 +164,13 @@ class Impl implements PgConnection {
     client.on("end", () => this.break(new Error("The connection was closed")))
   }
 
+  get client() {
+    this.touched = true
+    return this.pg
+  }
+
   get processId() {
-    return Driver.processId(this.client)
+    return Driver.processId(this.pg)
   }
 
   get prepared() {
@@ -170,18 +182,29 @@ class Impl implements PgConnection {
   }
 
   private get inTransaction() {
-    return this.client.getTransactionStatus() !== "I"
+    return this.pg.getTransactionStatus() !== "I"
   }
 
-  readonly ping: Effect.Effect<void, SqlError> = Effect.asVoid(
-    Effect.suspend(() => this.run("SELECT 1", { text: "SELECT 1" }))
-  )
+  /** Whoever gives up on it has waited in vain: there is nobody to send a cancel or a good-bye to. */
+  readonly ping: Effect.Effect<void, SqlError> = Effect.suspend(() => {
+    this.pinging = true
+    return Effect.map(
+      this.run("SELECT 1", { text: "SELECT 1" }, () =>
+        Effect.sync(() => this.cut(new Error("The server did not answer in time")))
+      ),
+      () => {
+        this.pinging = false
+      }
+    )
+  })
 
   readonly reset: Effect.Effect<void, SqlError> = Effect.suspend(() =>
     Effect.zipRight(
       this.quiet,
       Effect.suspend(() => {
         if (!this.touched && !this.inTransaction) return Effect.void
+        // Begun on the driver's client, a COPY say: only its borrower could end it.
+        if (Driver.isBusy(this.pg)) return Effect.fail(new SqlError({ cause: new Error("A query is under way") }))
         // Behind a pooler the session is another one by now, and the pooler's to reset.
         const text = this.config.pooler === undefined ? resetText(this.inTransaction) : "ROLLBACK"
         return Effect.zipRight(
@@ -202,10 +225,19 @@ class Impl implements PgConnection {
     })
   )
 
+  /** Until the server has ended its side too, whatever it was doing: only then may another one take the place. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.broken === undefined) return Effect.interruptible(Driver.end(this.client))
-    Driver.cut(this.client)
-    return Effect.void
+    if (this.pinging) Driver.cut(this.pg)
+    const cancelled =
+      Driver.isOpen(this.pg) && Driver.isBusy(this.pg) ? Driver.cancel(this.pg, this.config.stream) : Effect.void
+    return Effect.zipRight(cancelled, Driver.end(this.pg)).pipe(
+      Effect.interruptible,
+      Effect.timeoutTo({
+        duration: closeTimeout,
+        onSuccess: () => undefined,
+        onTimeout: () => Driver.cut(this.pg)
+      })
+    )
   })
 
   onBroken(listener: (cause: unknown) => void): void {
@@ -260,7 +292,7 @@ class Impl implements PgConnection {
     const named = Effect.suspend(() => {
       const name = this.cache.nameOf(text)
       if (name === undefined) return this.run(text, query)
-      Driver.closeStatements(this.client, this.cache.takeExcess())
+      Driver.closeStatements(this.pg, this.cache.takeExcess())
       return this.run(text, { ...query, name })
     })
     return Effect.catchAll(named, (error) => {
@@ -272,7 +304,11 @@ class Impl implements PgConnection {
     })
   }
 
-  private run(text: string, query: Query): Effect.Effect<Pg.QueryResult, SqlError> {
+  private run(
+    text: string,
+    query: Query,
+    abandon = (answered: Effect.Effect<void>) => Effect.asVoid(Effect.forkDaemon(this.cancel(answered)))
+  ): Effect.Effect<Pg.QueryResult, SqlError> {
     return Effect.async<Pg.QueryResult, SqlError>((resume) => {
       let state: "waiting" | "sent" | "answered" = "waiting"
       let onQuiet: (() => void) | undefined
@@ -283,9 +319,10 @@ class Impl implements PgConnection {
         resume(result)
       }
       const start = () => {
+        if (this.broken !== undefined) return answer(Effect.fail(this.gone()))
         state = "sent"
         this.begin(text)
-        this.client.query(query as Pg.QueryConfig, (error: Error | null, result) => {
+        this.pg.query(query as Pg.QueryConfig, (error: Error | null, result) => {
           if (error) this.fail(error, (sqlError) => answer(Effect.fail(sqlError)))
           else answer(Effect.succeed(result))
         })
@@ -297,24 +334,23 @@ class Impl implements PgConnection {
         const answered = Effect.async<void>((resume) => {
           onQuiet = () => resume(Effect.void)
         })
-        return Effect.asVoid(Effect.forkDaemon(this.cancel(answered)))
+        return abandon(answered)
       })
     })
   }
 
   /** The turn passes on when the statement has ended and the cancel can't hit another one any more. */
   private cancel(answered: Effect.Effect<void>): Effect.Effect<void> {
-    return Effect.all([answered, Driver.cancel(this.client, this.config.stream)], {
+    return Effect.all([answered, Driver.cancel(this.pg, this.config.stream)], {
       concurrency: 2,
       discard: true
     }).pipe(
+      // Begun in an interrupt, which is not interruptible itself: no timeout would end it.
+      Effect.interruptible,
       Effect.timeoutTo({
         duration: cancelTimeout,
         onSuccess: () => undefined,
-        onTimeout: () => {
-          this.break(new Error("A statement was interrupted, and cancelling it took too long"))
-          Driver.cut(this.client)
-        }
+        onTimeout: () => this.cut(new Error("A statement was interrupted, and cancelling it took too long"))
       }),
       Effect.zipRight(Effect.sync(() => this.turn.pass()))
     )
@@ -337,19 +373,28 @@ class Impl implements PgConnection {
   /** An error is told once the session is quiet again, so that nothing else runs before its ReadyForQuery. */
   private fail(cause: Error, tell: (error: SqlError) => void): void {
     const sqlState = SqlState.of(cause)
-    if (sqlState === undefined ? Driver.isQueryTimeout(cause) : SqlState.evicts(sqlState)) {
-      this.break(cause)
-      if (sqlState === undefined) Effect.runFork(Driver.cancel(this.client, this.config.stream))
-      Driver.cut(this.client)
-    }
+    if (sqlState === undefined ? Driver.isQueryTimeout(cause) : SqlState.evicts(sqlState)) this.break(cause)
     const error = new SqlError({ cause, message: "Failed to execute statement" })
     if (this.broken !== undefined || sqlState === undefined) tell(error)
-    else Driver.whenQuiet(this.client, () => tell(error))
+    else Driver.whenQuiet(this.pg, () => tell(error))
   }
 
   private forgetPrepared(): void {
     this.cache.clear()
-    Driver.forgetStatements(this.client)
+    Driver.forgetStatements(this.pg)
+  }
+
+  /** What becomes of a statement on a connection that is broken: it is not sent. */
+  private gone(): SqlError {
+    return new SqlError({
+      cause: new Error("Connection terminated: it broke before", { cause: this.broken }),
+      message: "Failed to execute statement"
+    })
+  }
+
+  private cut(cause: unknown): void {
+    this.break(cause)
+    Driver.cut(this.pg)
   }
 
   private break(cause: unknown): void {
@@ -364,11 +409,15 @@ class Impl implements PgConnection {
   // ---------------------------------------------------------------------------------------------------------------
 
   /** A cursor has the connection for itself until it is closed. */
-  private openCursor(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<OpenCursor> {
-    return Effect.async<OpenCursor>((resume) => {
+  private openCursor(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<OpenCursor, SqlError> {
+    return Effect.async<OpenCursor, SqlError>((resume) => {
       const start = () => {
+        if (this.broken !== undefined) {
+          this.turn.pass()
+          return resume(Effect.fail(this.gone()))
+        }
         this.begin(sql)
-        const cursor = this.client.query(new Cursor(sql, params as Array<unknown>))
+        const cursor = this.pg.query(new Cursor(sql, params as Array<unknown>))
         resume(Effect.succeed({ cursor, state: "open" }))
       }
       this.turn.enter(start)
@@ -379,7 +428,7 @@ class Impl implements PgConnection {
     return Effect.async<Chunk.Chunk<object>, Option.Option<SqlError>>((resume) => {
       open.state = "reading"
       open.cursor.read(128, (error, rows) => {
-        open.state = error ? "failed" : "open"
+        open.state = "open"
         if (error) this.fail(error, (sqlError) => resume(Effect.fail(Option.some(sqlError))))
         else if (rows.length === 0) resume(Effect.fail(Option.none()))
         else resume(Effect.succeed(Chunk.unsafeFromArray(transformRows === undefined ? rows : transformRows(rows))))
@@ -388,26 +437,25 @@ class Impl implements PgConnection {
   }
 
   private closeCursor(open: OpenCursor): Effect.Effect<void> {
-    if (open.state === "reading") {
-      // The driver can't end a cursor that waits for rows without confusing the answers to come.
-      return Effect.sync(() => {
+    return Effect.suspend(() => {
+      Driver.endTimer(open.cursor)
+      if (open.state === "reading") {
+        // The driver can't end a cursor that waits for rows without confusing the answers to come.
         this.break(new Error("A stream was interrupted while it waited for rows"))
-        Effect.runFork(Driver.cancel(this.client, this.config.stream))
-        Driver.cut(this.client)
-        this.turn.pass()
-      })
-    }
-    // After an error the server has closed it already, and would not answer a second time.
-    const closed =
-      open.state === "failed"
-        ? Effect.void
-        : Effect.async<void>((resume) => {
-            open.cursor.close(() => resume(Effect.void))
-          })
-    return Effect.zipRight(
-      closed,
-      Effect.sync(() => this.turn.pass())
-    )
+      }
+      // It may have ended by itself, also badly and unnoticed: between two reads.
+      if (this.broken !== undefined || !Driver.isBusy(this.pg)) return Effect.void
+      return Effect.async<void>((resume) => {
+        Driver.closeCursor(this.pg, open.cursor, () => resume(Effect.void))
+      }).pipe(
+        Effect.interruptible,
+        Effect.timeoutTo({
+          duration: cancelTimeout,
+          onSuccess: () => undefined,
+          onTimeout: () => this.cut(new Error("A stream was left, and closing its cursor took too long"))
+        })
+      )
+    }).pipe(Effect.zipRight(Effect.sync(() => this.turn.pass())))
   }
 }
 
@@ -415,7 +463,7 @@ type Query = Pg.QueryConfig | Pg.QueryArrayConfig
 
 interface OpenCursor {
   readonly cursor: Cursor
-  state: "open" | "reading" | "failed"
+  state: "open" | "reading"
 }
 
 /** Several statements in one text give several results. */

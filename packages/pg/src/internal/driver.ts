@@ -4,11 +4,13 @@
  */
 import * as Effect from "effect/Effect"
 import * as Pg from "pg"
+import type Cursor from "pg-cursor"
 
 /** `pg`'s protocol connection, as far as it is used here. */
 interface Wire {
-  readonly stream: { destroy(error?: Error): void; unref?(): void }
+  readonly stream: { readonly destroyed: boolean; destroy(error?: Error): void }
   readonly parsedStatements: Record<string, string>
+  end(): void
   connect(port: number, host: string): void
   requestSsl(): void
   cancel(processId: number, secretKey: number): void
@@ -26,6 +28,7 @@ interface Innards {
   readonly port: number
   readonly ssl: boolean | object
   readonly sslNegotiation: string
+  _getActiveQuery(): unknown
 }
 
 const innards = (client: Pg.Client): Innards => client as unknown as Innards
@@ -37,12 +40,40 @@ export const connect = (client: Pg.Client): Effect.Effect<void, Error> =>
     return Effect.sync(() => cut(client))
   })
 
-/** Says good-bye and waits until the socket is closed; an interrupt cuts it. @internal */
+/**
+ * Says good-bye and waits until the server has closed its side; an interrupt cuts it. (`pg`'s own `end` cuts a session
+ * that is busy, which the server then may not notice for long.)
+ */
 export const end = (client: Pg.Client): Effect.Effect<void> =>
   Effect.async<void>((resume) => {
-    client.end(() => resume(Effect.void))
+    if (!isOpen(client)) {
+      resume(Effect.void)
+      return
+    }
+    const { connection } = innards(client)
+    connection.once("end", () => resume(Effect.void))
+    if (isBusy(client)) connection.end()
+    else client.end(() => {})
     return Effect.sync(() => cut(client))
   })
+
+/** @internal */
+export const isOpen = (client: Pg.Client): boolean => !innards(client).connection.stream.destroyed
+
+/** Whether a query of whatever kind is under way. @internal */
+export const isBusy = (client: Pg.Client): boolean => Boolean(innards(client)._getActiveQuery())
+
+/**
+ * Closes a cursor whose query is still under way, and calls back once the session is quiet. One that the server has
+ * ended with an error must not be closed again; whether it has, only its inner state says.
+ */
+export const closeCursor = (client: Pg.Client, cursor: Cursor, done: () => void): void => {
+  whenQuiet(client, done)
+  if ((cursor as unknown as { readonly state: string }).state !== "error") cursor.close(() => {})
+}
+
+/** Ends the timer of `query_timeout`, which `pg` starts for a cursor but never ends. @internal */
+export const endTimer = (cursor: Cursor): void => (cursor as unknown as { readonly callback?: () => void }).callback?.()
 
 /** @internal */
 export const cut = (client: Pg.Client): void => innards(client).connection.stream.destroy()
