@@ -1,7 +1,7 @@
 /**
  * The other side, played by the tests: it opens resources, well or badly, and counts what it sees.
  */
-import { type Cause, Deferred, Effect, type Scope } from "effect"
+import { type Cause, Deferred, Effect, type Scope, TestClock } from "effect"
 import * as Pool from "../src/Pool.ts"
 import type { PoolError } from "../src/PoolError.ts"
 
@@ -56,7 +56,17 @@ export class Server {
   }
 
   pool(options: Partial<Pool.Options<Resource, Refused, Scope.Scope>> = {}) {
-    return Pool.make<Resource, Refused, Scope.Scope>({ acquire: this.acquire, start: "lazy", ...options })
+    return Effect.tap(
+      Pool.make<Resource, Refused, Scope.Scope>({ acquire: this.acquire, start: "lazy", ...options }),
+      // At the end of a test the clock goes on for those who still hold something, until the pool is drained.
+      (pool) =>
+        Effect.addFinalizer(() =>
+          TestClock.adjust("1 second").pipe(
+            Effect.repeat({ until: () => pool.unsafeStats().total === 0 }),
+            Effect.forkDaemon
+          )
+        )
+    )
   }
 }
 

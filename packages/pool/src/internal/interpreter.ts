@@ -458,7 +458,8 @@ export class Interpreter<A, E, R> {
     this.armedAt = this.state.wakeAt
     const until = this.armedAt
     // The fiber may start late, after a burst of callers: how long it sleeps is decided when it does.
-    const sleep = Effect.suspend(() => Clock.sleep(Math.min(Math.max(until - this.now(), 0), maxSleep)))
+    // In whole milliseconds, rounded up: what is left of a fraction may be too short to bring the time on at all.
+    const sleep = Effect.suspend(() => Clock.sleep(Math.min(Math.max(Math.ceil(until - this.now()), 0), maxSleep)))
     const timer = this.fork(
       Effect.map(Effect.interruptible(sleep), () => {
         if (this.timer !== timer) return
