@@ -108,7 +108,7 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
         port: resolved.port,
         database: resolved.database ?? config.database,
         username: resolved.user ?? config.username,
-        password: password ?? (typeof resolved.password === "string" ? Redacted.make(resolved.password) : undefined)
+        password: typeof resolved.password === "string" ? Redacted.make(resolved.password) : password
       },
       listen
     )

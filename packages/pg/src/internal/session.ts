@@ -14,12 +14,18 @@ export interface Traits {
   readonly preparable: boolean
 }
 
-const comments = /\/\*[\s\S]*?\*\/|--[^\n]*/g
+/** Comments, and the literals that may only look as if there was one in them. */
+const opaque = /'[^']*'|"[^"]*"|\$(\w*)\$[\s\S]*?\$\1\$|\/\*[\s\S]*?\*\/|--[^\n]*/g
+
+const isComment = (match: string) => match.startsWith("--") || match.startsWith("/*")
 
 const atStart =
-  /(?:^|;)\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset\b|listen\b|prepare\b|declare\b|load\b|do\b|call\b|create\s+(?:or\s+replace\s+)?(?:(?:local|global)\s+)?temp)/i
+  /(?:^|;)\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset\b|discard\b|deallocate\b|listen\b|prepare\b|declare\b|load\b|do\b|call\b|create\s+(?:or\s+replace\s+)?(?:(?:local|global)\s+)?temp)/i
 
-const anywhere = /\bset_config\s*\(|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\binto\s+(?:(?:local|global)\s+)?temp/i
+const anywhere =
+  /\bset_config\s*\(|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\binto\s+(?:(?:local|global)\s+)?temp|\bpg_temp|\bupdate\s+(?:pg_catalog\.)?pg_settings\b/i
+
+const dirties = (text: string) => atStart.test(text) || anywhere.test(text)
 
 const plain = /^\s*(?:select|insert|update|delete|merge|with|values)\b[^;]*;?\s*$/i
 
@@ -30,8 +36,9 @@ const known = new Map<string, Traits>()
 export const traitsOf = (text: string): Traits => {
   const before = known.get(text)
   if (before !== undefined) return before
-  const bare = text.replace(comments, " ")
-  const traits = { dirties: atStart.test(bare) || anywhere.test(bare), preparable: plain.test(bare) }
+  const bare = text.replace(opaque, (match) => (isComment(match) ? " " : match))
+  // As it stands too: backslashes may end a literal elsewhere.
+  const traits = { dirties: dirties(bare) || dirties(text), preparable: plain.test(bare) }
   // Texts with values spliced in would fill it without end.
   if (known.size >= limit) known.clear()
   known.set(text, traits)
