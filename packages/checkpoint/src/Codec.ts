@@ -83,25 +83,25 @@ export const json: Service = {
         return new SerializationError({ operation: "encode", ...at, path: [], reason, cause })
       }
     }),
-  decode: ({ data, type }, at) =>
-    Effect.suspend(() => {
-      if (type === "bytes") return Effect.succeed(Uint8Array.from(data))
-      if (type !== "json") {
-        const reason = `it was stored as ${JSON.stringify(type)}, which this codec can't read; provide the Codec that wrote it`
-        return new SerializationError({ operation: "decode", ...at, path: [], reason })
-      }
-      try {
-        return Effect.succeed(Json.parse(fromUtf8.decode(data)))
-      } catch (cause) {
-        return new SerializationError({
-          operation: "decode",
-          ...at,
-          path: [],
-          reason: "what is stored is not valid JSON in UTF-8; was it written or cut by another program?",
-          cause
-        })
-      }
-    })
+  // At once, and not in an effect that has yet to run: what is read consists of many values.
+  decode: ({ data, type }, at) => {
+    if (type === "bytes") return Effect.succeed(Uint8Array.from(data))
+    if (type !== "json") {
+      const reason = `it was stored as ${JSON.stringify(type)}, which this codec can't read; provide the Codec that wrote it`
+      return new SerializationError({ operation: "decode", ...at, path: [], reason })
+    }
+    try {
+      return Effect.succeed(Json.parse(fromUtf8.decode(data)))
+    } catch (cause) {
+      return new SerializationError({
+        operation: "decode",
+        ...at,
+        path: [],
+        reason: "what is stored is not valid JSON in UTF-8; was it written or cut by another program?",
+        cause
+      })
+    }
+  }
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { ChannelHistory, PendingWrite } from "../Checkpoint.ts"
+import type { ChannelHistory } from "../Checkpoint.ts"
 import type { InvalidIdentifier, SerializationError } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
@@ -60,8 +60,7 @@ export const fromAncestors = Effect.fnUntraced(function* (
   }
   const history: { [channel: string]: ChannelHistory } = {}
   for (const channel of channels) {
-    const writes: Array<PendingWrite> = []
-    for (const row of rows.get(channel)!.reverse()) writes.push(yield* Record.toPendingWrite(codec, row))
+    const writes = yield* Record.toPendingWrites(codec, rows.get(channel)!.reverse())
     const seed = seeds.has(channel) ? Option.some(seeds.get(channel)) : Option.none()
     Record.define(history, channel, { seed, writes })
   }

@@ -24,44 +24,89 @@ export const list = (
   store: Pick<Store<CheckpointerError>, "page" | "writesTo">,
   options: Checkpointer.ListOptions
 ): Stream.Stream<CheckpointTuple, Checkpointer.OperationError> => {
-  const { pageSize = defaultPageSize, values = true, writes = true } = options
-  const most = options.limit ?? Number.POSITIVE_INFINITY
-  const page = (after: PageQuery["after"], left: number, filter: Filter.Filter | undefined) => {
-    const size = Math.max(1, Math.min(Math.floor(pageSize) || 1, Math.floor(left)))
-    const { checkpointId, namespace, threadId } = options
+  // One stream and nothing around it: each layer of a stream costs as much as reading a few checkpoints.
+  return Stream.paginateChunkEffect(start(options), (state) => {
+    if (state.failure !== undefined) return state.failure
     return Span.withChildSpan(
       "Checkpointer.list",
       () => Span.listAttributes(options),
       (annotate) =>
-        Effect.flatMap(
-          store.page({ threadId, namespace, checkpointId, filter: filter?.stored, after, size, values, writes }),
-          (rows) => {
-            const found =
-              filter?.matches === undefined
-                ? rows
-                : rows.filter(({ checkpoint }) => filter.matches!(checkpoint.metadata))
-            annotate("checkpoint.count", found.length)
-            const last = rows.length < size ? undefined : rows.at(-1)
-            const rest = left - found.length
-            const next =
-              last === undefined || rest < 1 ? undefined : { after: Record.keyOf(last.checkpoint), left: rest }
-            return Effect.map(
-              values ? Effect.mapError(PendingSends.attach(store, found), ofList) : Effect.succeed(found),
-              (whole) => [Chunk.unsafeFromArray(whole), Option.fromNullable(next)] as const
-            )
-          }
+        Effect.flatMap(state.filter ?? check(codec, options), (filter) =>
+          Effect.map(nextPage(codec, store, options, state, filter), ({ next, tuples }) => {
+            annotate("checkpoint.count", tuples.length)
+            return [Chunk.unsafeFromArray(tuples), Option.fromNullable(next)] as const
+          })
         )
     )
-  }
-  const pages = Effect.map(fromList(codec, options), (filter) =>
-    most >= 1
-      ? Stream.paginateChunkEffect({ after: options.before as PageQuery["after"], left: most }, ({ after, left }) =>
-          page(after, left, filter)
+  })
+}
+
+/** Where a list has come to. */
+interface State {
+  readonly after: PageQuery["after"]
+  /** How many may still come. */
+  readonly left: number
+  /** The filter, once all of the options have been checked. */
+  readonly filter: Effect.Effect<Filter.Filter | undefined> | undefined
+  /** What the next one came to. */
+  readonly failure: Effect.Effect<never, SerializationError> | undefined
+}
+
+const start = ({ before, limit = Number.POSITIVE_INFINITY }: Checkpointer.ListOptions): State => ({
+  after: before,
+  left: limit,
+  filter: undefined,
+  failure: undefined
+})
+
+const nextPage = (
+  codec: Codec.Service,
+  store: Pick<Store<CheckpointerError>, "page" | "writesTo">,
+  {
+    checkpointId,
+    namespace,
+    pageSize = defaultPageSize,
+    threadId,
+    values = true,
+    writes = true
+  }: Checkpointer.ListOptions,
+  { after, left }: State,
+  filter: Filter.Filter | undefined
+): Effect.Effect<
+  { readonly tuples: ReadonlyArray<CheckpointTuple>; readonly next: State | undefined },
+  CheckpointerError
+> => {
+  if (!(left >= 1)) return Effect.succeed({ tuples: [], next: undefined })
+  const size = Math.max(1, Math.floor(Math.min(pageSize, left)) || 1)
+  const query = { threadId, namespace, checkpointId, filter: filter?.stored, after, size, values, writes }
+  return Effect.flatMap(store.page(query), (rows) => {
+    const matches = filter?.matches
+    const found = matches === undefined ? rows : rows.filter(({ checkpoint }) => matches(checkpoint.metadata))
+    const rest = left - found.length
+    const last = rows.length < size || rest < 1 ? undefined : rows.at(-1)
+    const next = last && {
+      after: Record.keyOf(last.checkpoint),
+      left: rest,
+      filter: Effect.succeed(filter),
+      failure: undefined
+    }
+    return Effect.flatMap(
+      values ? Effect.mapError(PendingSends.attach(store, found), ofList) : Effect.succeed(found),
+      (whole) => {
+        const tuples: Array<CheckpointTuple> = []
+        const decodeAll = Effect.forEach(
+          whole,
+          (each) => Effect.map(Record.toTuple(codec, each, values), (tuple) => tuples.push(tuple)),
+          { discard: true }
         )
-      : Stream.empty
-  )
-  // One by one, so that one that can't be decoded is met only after those before it.
-  return Stream.mapEffect(Stream.unwrap(pages), (found) => Record.toTuple(codec, found, values))
+        // One that can't be decoded is met only after those before it, whatever page they share.
+        return Effect.match(decodeAll, {
+          onFailure: (error) => ({ tuples, next: { after, left, filter: undefined, failure: Effect.fail(error) } }),
+          onSuccess: () => ({ tuples, next })
+        })
+      }
+    )
+  })
 }
 
 const ofList = ({ cause }: CheckpointerError) => new CheckpointerError({ operation: "list", cause })
@@ -69,7 +114,7 @@ const ofList = ({ cause }: CheckpointerError) => new CheckpointerError({ operati
 // A page of 16 KB values in five channels is then 2.5 MB at most.
 const defaultPageSize = 32
 
-const fromList = (
+const check = (
   codec: Codec.Service,
   { before, checkpointId, filter, namespace, threadId }: Checkpointer.ListOptions
 ): Effect.Effect<Filter.Filter | undefined, InvalidIdentifier | SerializationError> => {

@@ -5,6 +5,7 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { Checkpoint, CheckpointTuple, Key, PendingWrite } from "../Checkpoint.ts"
 import { InvalidIdentifier, SerializationError } from "../CheckpointError.ts"
@@ -152,44 +153,48 @@ export const toTuple = Effect.fnUntraced(function* (
   withValues = true
 ): Effect.fn.Return<CheckpointTuple, SerializationError> {
   const { channel_values: inline, ...fields } = decodeCheckpoint(row.checkpoint)
-  const values =
-    !withValues || inline === undefined || Object.keys(inline).length === 0
-      ? {}
-      : yield* decodeObject(codec, Json.print(inline), { part: "channel", channel: "" })
+  const values = withValues && inline !== undefined ? yield* decodeObject(codec, Json.print(inline), inValues) : {}
   for (const { blob, channel, type } of blobs) {
+    if (blob === null) continue
+    const value = codec.decode({ type, data: blob }, { part: "channel", channel })
     // A channel may be called "__proto__": define, don't assign.
-    if (blob !== null) define(values, channel, yield* codec.decode({ type, data: blob }, { part: "channel", channel }))
+    define(values, channel, isSettled(value) ? value.value : yield* value)
   }
-  const sent: Array<unknown> = []
-  for (const send of [...sends].sort(byApplication)) sent.push((yield* toPendingWrite(codec, send)).value)
-  if (sent.length > 0) {
-    values[PendingSends.tasks] = sent
-    const { channel_versions } = fields
-    define(channel_versions, PendingSends.tasks, PendingSends.version(channel_versions))
+  if (sends.length > 0) {
+    const sent = yield* toPendingWrites(codec, [...sends].sort(byApplication))
+    define(
+      values,
+      PendingSends.tasks,
+      sent.map(({ value }) => value)
+    )
+    define(fields.channel_versions, PendingSends.tasks, PendingSends.version(fields.channel_versions))
   }
-  const pendingWrites: Array<PendingWrite> = []
-  for (const write of [...writes].sort(byApplication)) pendingWrites.push(yield* toPendingWrite(codec, write))
+  const metadata = decodeObject(codec, Jsonb.decode(row.metadata), { part: "metadata", channel: "" })
   return {
     key: keyOf(row),
     parentId: Option.fromNullable(row.parentId),
     checkpoint: { ...fields, channel_values: values },
-    metadata: yield* decodeObject(codec, Jsonb.decode(row.metadata), { part: "metadata", channel: "" }),
-    pendingWrites
+    metadata: isSettled(metadata) ? metadata.value : yield* metadata,
+    pendingWrites: writes.length === 0 ? [] : yield* toPendingWrites(codec, [...writes].sort(byApplication))
   }
 })
 
 /** @internal */
-export const toPendingWrite = (
+export const toPendingWrites = Effect.fnUntraced(function* (
   codec: Codec.Service,
-  { blob, channel, idx: index, taskId, taskPath, type }: WriteRow
-): Effect.Effect<PendingWrite, SerializationError> =>
-  Effect.map(codec.decode({ type, data: blob }, { part: "channel", channel }), (value) => ({
-    taskId,
-    taskPath,
-    index,
-    channel,
-    value
-  }))
+  rows: ReadonlyArray<WriteRow>
+): Effect.fn.Return<Array<PendingWrite>, SerializationError> {
+  const writes: Array<PendingWrite> = []
+  for (const { blob, channel, idx: index, taskId, taskPath, type } of rows) {
+    const value = codec.decode({ type, data: blob }, { part: "channel", channel })
+    writes.push({ taskId, taskPath, index, channel, value: isSettled(value) ? value.value : yield* value })
+  }
+  return writes
+})
+
+// What a codec has done at once is taken at once: running an effect takes longer than parsing a small value.
+const isSettled = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Success<A, E> =>
+  Exit.isExit(effect) && Exit.isSuccess(effect)
 
 /** Values of these channels that are kept in the checkpoint itself. @internal */
 export const inlineValues = (
@@ -200,7 +205,7 @@ export const inlineValues = (
   const { channel_values: inline = {} } = decodeCheckpoint(checkpoint)
   const some: JsonObject = {}
   for (const channel of channels) if (Object.hasOwn(inline, channel)) define(some, channel, inline[channel])
-  return decodeObject(codec, Json.print(some), { part: "channel", channel: "" })
+  return decodeObject(codec, Json.print(some), inValues)
 }
 
 /** The blobs that a checkpoint names, as `jsonb_each_text(checkpoint -> 'channel_versions')` does. @internal */
@@ -271,7 +276,7 @@ const decodeObject = (
   text: string,
   at: Codec.Location
 ): Effect.Effect<JsonObject, SerializationError> =>
-  Effect.map(codec.decode({ type: "json", data: toUtf8.encode(text) }, at), (value) => value as JsonObject)
+  codec.decode({ type: "json", data: toUtf8.encode(text) }, at) as Effect.Effect<JsonObject, SerializationError>
 
 /** The order in which a graph applies writes. @internal */
 export const byApplication = (a: WriteRow, b: WriteRow): number =>
@@ -281,6 +286,8 @@ export const byApplication = (a: WriteRow, b: WriteRow): number =>
 export const define = (object: object, key: string, value: unknown): void => {
   Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true })
 }
+
+const inValues: Codec.Location = { part: "channel", channel: "" }
 
 type JsonObject = { [key: string]: unknown }
 
