@@ -13,6 +13,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
@@ -20,7 +21,7 @@ import * as Stream from "effect/Stream"
 import * as Pg from "pg"
 import Cursor from "pg-cursor"
 import * as Driver from "./internal/driver.ts"
-import { resetText, traitsOf } from "./internal/session.ts"
+import { resetText, type Traits, traitsOf } from "./internal/session.ts"
 import { StatementCache } from "./internal/statementCache.ts"
 import { Turn } from "./internal/turn.ts"
 import type { PgPoolConfig } from "./PgPoolConfig.ts"
@@ -189,7 +190,7 @@ class Impl implements PgConnection {
   readonly ping: Effect.Effect<void, SqlError> = Effect.suspend(() => {
     this.pinging = true
     return Effect.map(
-      this.run("SELECT 1", { text: "SELECT 1" }, () =>
+      this.run({ text: "SELECT 1" }, identity, () =>
         Effect.sync(() => this.cut(new Error("The server did not answer in time")))
       ),
       () => {
@@ -208,7 +209,7 @@ class Impl implements PgConnection {
         // Behind a pooler the session is another one by now, and the pooler's to reset.
         const text = this.config.pooler === undefined ? resetText(this.inTransaction) : "ROLLBACK"
         return Effect.zipRight(
-          this.run(text, { text }),
+          this.run({ text }, identity),
           Effect.suspend(() => {
             this.forgetPrepared()
             return this.settleIn
@@ -246,31 +247,26 @@ class Impl implements PgConnection {
   }
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return Effect.map(this.executeRaw(sql, params), (result) => rowsOf(result, transformRows))
+    return this.run({ text: sql, values: params, prepare: true }, (result) => rowsOf(result, transformRows))
   }
 
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.runPrepared({ text: sql, values: params as Array<unknown> })
+    return this.run({ text: sql, values: params, prepare: true }, identity)
   }
 
   executeValues(
     sql: string,
     params: ReadonlyArray<unknown>
   ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> {
-    return Effect.map(
-      this.runPrepared({ text: sql, values: params as Array<unknown>, rowMode: "array" }),
-      ({ rows }) => rows
-    )
+    return this.run({ text: sql, values: params, rowMode: "array", prepare: true }, ({ rows }) => rows)
   }
 
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return Effect.map(this.run(sql, { text: sql, values: params as Array<unknown> }), (result) =>
-      rowsOf(result, transformRows)
-    )
+    return this.run({ text: sql, values: params }, (result) => rowsOf(result, transformRows))
   }
 
   executeCommand(command: string) {
-    return Effect.map(this.run(command, { text: command }), (result) => result.command)
+    return this.run({ text: command }, (result) => result.command)
   }
 
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
@@ -286,55 +282,52 @@ class Impl implements PgConnection {
   // Statements
   // ---------------------------------------------------------------------------------------------------------------
 
-  private runPrepared(query: Query & { readonly text: string }): Effect.Effect<Pg.QueryResult, SqlError> {
-    const { text } = query
-    if (!traitsOf(text).preparable) return this.run(text, query)
-    const named = Effect.suspend(() => {
-      const name = this.cache.nameOf(text)
-      if (name === undefined) return this.run(text, query)
-      Driver.closeStatements(this.pg, this.cache.takeExcess())
-      return this.run(text, { ...query, name })
-    })
-    return Effect.catchAll(named, (error) => {
-      if (!isStale(error)) return Effect.fail(error)
-      // The server has dropped it (26000) or changed what it gives (0A000): nothing was run. Within a transaction it is
-      // too late for a second try, the server has failed the transaction.
-      this.forgetPrepared()
-      return this.inTransaction ? Effect.fail(error) : this.run(text, query)
-    })
-  }
-
-  private run(
-    text: string,
-    query: Query,
+  private run<A>(
+    statement: Statement,
+    pick: (result: Pg.QueryResult) => A,
     abandon = (answered: Effect.Effect<void>) => Effect.asVoid(Effect.forkDaemon(this.cancel(answered)))
-  ): Effect.Effect<Pg.QueryResult, SqlError> {
-    return Effect.async<Pg.QueryResult, SqlError>((resume) => {
+  ): Effect.Effect<A, SqlError> {
+    // Each statement goes this way: a canceler in `Effect.async` would take more steps.
+    return Effect.uninterruptibleMask((restore) => {
       let state: "waiting" | "sent" | "answered" = "waiting"
+      let resume: (answer: Effect.Effect<A, SqlError>) => void
       let onQuiet: (() => void) | undefined
-      const answer = (result: Effect.Effect<Pg.QueryResult, SqlError>) => {
+      const answer = (result: Effect.Effect<A, SqlError>) => {
         state = "answered"
         if (onQuiet !== undefined) return onQuiet()
         this.turn.pass()
         resume(result)
       }
+      const send = (name: string | undefined) =>
+        Driver.query(this.pg, statement, name, (cause, result) => {
+          if (!cause) return answer(attempt(pick, result))
+          this.fail(cause, (error) => {
+            if (name === undefined || onQuiet !== undefined || !isStale(error)) return answer(Effect.fail(error))
+            // The server has dropped it (26000) or changed what it gives (0A000): nothing was run. Within a transaction
+            // it is too late for a second try, the server has failed the transaction.
+            this.forgetPrepared()
+            if (this.inTransaction || this.broken !== undefined) answer(Effect.fail(error))
+            else send(undefined)
+          })
+        })
       const start = () => {
         if (this.broken !== undefined) return answer(Effect.fail(this.gone()))
         state = "sent"
-        this.begin(text)
-        this.pg.query(query as Pg.QueryConfig, (error: Error | null, result) => {
-          if (error) this.fail(error, (sqlError) => answer(Effect.fail(sqlError)))
-          else answer(Effect.succeed(result))
-        })
+        const traits = traitsOf(statement.text)
+        this.begin(traits)
+        send(statement.prepare === true && traits.preparable ? this.prepare(statement.text) : undefined)
       }
-      this.turn.enter(start)
-      return Effect.suspend(() => {
+      const answered = Effect.async<A, SqlError>((resume_) => {
+        resume = resume_
+        this.turn.enter(start)
+      })
+      return Effect.catchAllCause(restore(answered), (cause) => {
         if (state === "waiting") this.turn.leave(start)
-        if (state !== "sent") return Effect.void
-        const answered = Effect.async<void>((resume) => {
+        if (state !== "sent") return Effect.failCause(cause)
+        const quiet = Effect.async<void>((resume) => {
           onQuiet = () => resume(Effect.void)
         })
-        return abandon(answered)
+        return Effect.zipRight(abandon(quiet), Effect.failCause(cause))
       })
     })
   }
@@ -365,9 +358,17 @@ class Impl implements PgConnection {
     return Effect.sync(() => this.turn.leave(start))
   })
 
-  private begin(text: string): void {
+  private begin({ dirties }: Traits): void {
     this.statements++
-    if (!this.touched && traitsOf(text).dirties) this.touched = true
+    if (dirties) this.touched = true
+  }
+
+  /** The name under which a text is prepared. */
+  private prepare(text: string): string | undefined {
+    const name = this.cache.nameOf(text)
+    const excess = this.cache.takeExcess()
+    if (excess.length > 0) Driver.closeStatements(this.pg, excess)
+    return name
   }
 
   /** An error is told once the session is quiet again, so that nothing else runs before its ReadyForQuery. */
@@ -416,7 +417,7 @@ class Impl implements PgConnection {
           this.turn.pass()
           return resume(Effect.fail(this.gone()))
         }
-        this.begin(sql)
+        this.begin(traitsOf(sql))
         const cursor = this.pg.query(new Cursor(sql, params as Array<unknown>))
         resume(Effect.succeed({ cursor, state: "open" }))
       }
@@ -459,11 +460,23 @@ class Impl implements PgConnection {
   }
 }
 
-type Query = Pg.QueryConfig | Pg.QueryArrayConfig
+interface Statement extends Driver.Statement {
+  /** Whether it is worth a prepared statement, if its text allows for one. */
+  readonly prepare?: boolean | undefined
+}
 
 interface OpenCursor {
   readonly cursor: Cursor
   state: "open" | "reading"
+}
+
+/** What throws here would throw into the driver. */
+const attempt = <A>(pick: (result: Pg.QueryResult) => A, result: Pg.QueryResult): Effect.Effect<A> => {
+  try {
+    return Effect.succeed(pick(result))
+  } catch (defect) {
+    return Effect.die(defect)
+  }
 }
 
 /** Several statements in one text give several results. */

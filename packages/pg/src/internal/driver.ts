@@ -81,6 +81,36 @@ export const cut = (client: Pg.Client): void => innards(client).connection.strea
 /** @internal */
 export const processId = (client: Pg.Client): number => innards(client).processID ?? 0
 
+/** @internal */
+export interface Statement {
+  readonly text: string
+  readonly values?: ReadonlyArray<unknown> | undefined
+  readonly rowMode?: "array" | undefined
+}
+
+/**
+ * Sends a statement; with a name it is prepared under it first, if it is not yet.
+ *
+ * As a query of its own: of a configuration `pg` makes a copy, property by property with its descriptor, which costs more
+ * than all the rest of sending.
+ *
+ * @internal
+ */
+export const query = (
+  client: Pg.Client,
+  { rowMode, text, values }: Statement,
+  name: string | undefined,
+  done: (error: Error | null | undefined, result: Pg.QueryResult) => void
+): void => {
+  const query = new Pg.Query(
+    rowMode === undefined ? text : ({ text, rowMode } as Pg.QueryConfig),
+    values as Array<unknown>,
+    done as () => void
+  )
+  if (name !== undefined) Object.assign(query, { name })
+  client.query(query)
+}
+
 /** Calls back once the server is ready for the next query, or the connection has ended. @internal */
 export const whenQuiet = (client: Pg.Client, done: () => void): void => {
   const { connection } = innards(client)

@@ -2,51 +2,55 @@
  * The prepared statements of one connection: a name for each text, least recently used out first.
  */
 
+interface Entry {
+  readonly text: string
+  readonly name: string
+  /** The higher, the later it was used. */
+  usedAt: number
+}
+
+const none: ReadonlyArray<string> = []
+
 /** @internal */
 export class StatementCache {
-  private readonly names = new Map<string, string>()
+  private readonly entries = new Map<string, Entry>()
   private readonly limit: number
   private made = 0
+  private clock = 0
 
   constructor(limit: number) {
     this.limit = limit
   }
 
   get size(): number {
-    return this.names.size
+    return this.entries.size
   }
 
   /** The name of this text, new if it has none. `undefined`: nothing is cached. */
   nameOf(text: string): string | undefined {
     if (this.limit === 0) return undefined
-    const known = this.names.get(text)
+    const known = this.entries.get(text)
     if (known !== undefined) {
-      // A map keeps the order of insertion: to be last is to have been used last.
-      this.names.delete(text)
-      this.names.set(text, known)
-      return known
+      // Not moved to the end of the map: that costs more than to look for the oldest one when there are too many.
+      known.usedAt = ++this.clock
+      return known.name
     }
     const name = `checkpool_${++this.made}`
-    this.names.set(text, name)
+    this.entries.set(text, { text, name, usedAt: ++this.clock })
     return name
   }
 
   /** What has to be closed on the server to keep to the limit. */
   takeExcess(): ReadonlyArray<string> {
-    const excess: Array<string> = []
-    for (const [text, name] of this.names) {
-      if (this.names.size <= this.limit) break
-      this.names.delete(text)
-      excess.push(name)
-    }
-    return excess
-  }
-
-  forget(text: string): void {
-    this.names.delete(text)
+    if (this.entries.size <= this.limit) return none
+    const excess = [...this.entries.values()]
+      .sort((a, b) => a.usedAt - b.usedAt)
+      .slice(0, this.entries.size - this.limit)
+    for (const { text } of excess) this.entries.delete(text)
+    return excess.map(({ name }) => name)
   }
 
   clear(): void {
-    this.names.clear()
+    this.entries.clear()
   }
 }

@@ -62,6 +62,7 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("reserve
               yield* undone(insert(2))
               yield* sql.withTransaction(Effect.zipRight(insert(3), undone(Effect.zipRight(insert(4), insert(5)))))
               yield* Effect.forEach([6, 7, 8], insert, { concurrency: "unbounded" })
+              yield* undone(sql.unsafe("INSERT INTO steps VALUES ($1)", [0]))
             })
           )
           yield* undone(insert(9))

@@ -1,7 +1,8 @@
+import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
 import { PgClient } from "@effect/sql-pg"
 import { expect, layer } from "@effect/vitest"
-import { Chunk, Effect, Stream, String } from "effect"
+import { Cause, Chunk, Effect, Exit, Stream, String } from "effect"
 import { poolLayer, ServerLive } from "../server.ts"
 import { sameOnBoth } from "./stock.ts"
 
@@ -92,5 +93,25 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("name tr
       const error = yield* Effect.flip(sql.withTransaction(sql`INSERT INTO late VALUES (1), (1)`))
       expect(error._tag).toBe("SqlError")
     }).pipe(Effect.provide(poolLayer(camelCase)))
+  )
+
+  it.effect("a transform that throws is a defect of its statement, and its connection goes on", () =>
+    Effect.gen(function* () {
+      const sql = yield* PgClient.PgClient
+      const exit = yield* Effect.exit(sql`SELECT 1 AS bad`)
+      expect(Exit.isFailure(exit) && Cause.isDie(exit.cause)).toBe(true)
+      expect(yield* sql`SELECT 1 AS good`).toEqual([{ good: 1 }])
+      expect(yield* Effect.flatMap(PgPool.PgPool, ({ stats }) => stats)).toMatchObject({ opened: 1, leased: 0 })
+    }).pipe(
+      Effect.provide(
+        poolLayer({
+          maxConnections: 1,
+          transformResultNames: (name) => {
+            if (name === "bad") throw new Error("a bug in a transform")
+            return name
+          }
+        })
+      )
+    )
   )
 })
