@@ -95,6 +95,38 @@ export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
   }
 }
 
+/**
+ * More was asked for than the database takes in: the operation was not begun, and nothing of it is stored.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CheckpointerOverloaded extends Schema.TaggedError<CheckpointerOverloaded>(
+  "@checkpool/checkpoint/CheckpointError/CheckpointerOverloaded"
+)("CheckpointerOverloaded", {
+  operation: Schema.Literal("put", "putWrites"),
+  /** `QueueFull`: it was turned away at once. `TimedOut`: its turn didn't come within the time that it may wait. */
+  reason: Schema.Literal("QueueFull", "TimedOut"),
+  /** How long it waited, in milliseconds. */
+  waited: Schema.Number,
+  /** How many operations wait now, and their size. */
+  queued: Schema.Int,
+  queuedBytes: Schema.Number,
+  /** How many batches are on their way to the database. */
+  inFlight: Schema.Int
+}) {
+  override get message(): string {
+    const queue =
+      `${this.queued} operations (${this.queuedBytes} bytes) wait for the database ` +
+      `and ${this.inFlight} batches are on their way to it`
+    return this.reason === "QueueFull"
+      ? `Checkpointer.${this.operation} was turned away: ${queue}. Write less at a time or try again later; ` +
+          "groupCommit.maxQueued and maxQueuedBytes are the bounds."
+      : `Checkpointer.${this.operation} was not begun within ${Math.round(this.waited)} ms: ${queue}. ` +
+          "Look for what keeps the database busy, write less at a time, or raise groupCommit.timeout."
+  }
+}
+
 const identifierReasons: { readonly [K in InvalidIdentifier["reason"]]: string } = {
   NotAString: "is not a string",
   Empty: "is empty; give it at least one character",

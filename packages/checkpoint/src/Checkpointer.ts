@@ -11,7 +11,12 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
 import type { ChannelHistory, ChannelVersions, Checkpoint, CheckpointTuple, Key, Metadata } from "./Checkpoint.ts"
-import type { CheckpointerError, InvalidIdentifier, SerializationError } from "./CheckpointError.ts"
+import type {
+  CheckpointerError,
+  CheckpointerOverloaded,
+  InvalidIdentifier,
+  SerializationError
+} from "./CheckpointError.ts"
 import * as Codec from "./Codec.ts"
 import * as MemoryStore from "./internal/memoryStore.ts"
 import * as Store from "./internal/store.ts"
@@ -22,7 +27,7 @@ import * as Store from "./internal/store.ts"
  * @since 0.1.0
  * @category errors
  */
-export type OperationError = InvalidIdentifier | SerializationError | CheckpointerError
+export type OperationError = InvalidIdentifier | SerializationError | CheckpointerError | CheckpointerOverloaded
 
 /**
  * What `put` takes.

@@ -1,21 +1,25 @@
 /**
  * A checkpointer in Postgres, on LangGraph's tables: an existing database, its data and its tools go on working.
  *
- * Each operation is one statement, so it is atomic and costs one round trip. It needs no more than a `SqlClient`:
- * checkpool's own pool or stock `@effect/sql-pg`. Within `sql.withTransaction` it takes part in that transaction.
+ * Each operation is one statement, so it is atomic and costs one round trip. Writes that come at the same time share
+ * statements and commits: a lone one goes out at once, and what comes while some are on their way goes out together next.
+ * It needs no more than a `SqlClient`: checkpool's own pool or stock `@effect/sql-pg`. Within `sql.withTransaction` it takes
+ * part in that transaction.
  *
  * It does not delete what is old, and it does not open connections of its own.
  *
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import { CheckpointerError, type InvalidIdentifier, SchemaOutdated } from "./CheckpointError.ts"
+import { type CheckpointerError, type InvalidIdentifier, SchemaOutdated } from "./CheckpointError.ts"
 import * as Checkpointer from "./Checkpointer.ts"
 import * as Codec from "./Codec.ts"
+import * as GroupCommit from "./internal/groupCommit.ts"
 import * as Identifiers from "./internal/identifiers.ts"
 import * as Migrations from "./internal/migrations.ts"
 import * as Reads from "./internal/reads.ts"
@@ -51,6 +55,41 @@ export interface Options {
    * ```
    */
   readonly setup?: "migrate" | "verify" | "none" | undefined
+  /**
+   * How writes share statements; `false`: each one has its own. Default: they share.
+   */
+  readonly groupCommit?: GroupCommitOptions | false | undefined
+}
+
+/**
+ * How writes share statements. The laws of `Checkpointer` hold in any case: a write succeeds once it is committed, those
+ * of one thread are done in their order, one that the database refuses fails alone, and an interrupt concerns its own
+ * caller only. A saturated pool or a lost connection is waited for, with pauses, until `timeout`.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface GroupCommitOptions {
+  /**
+   * Statements on their way at the same time. Default 3, but never more than half of the client's connections: client
+   * and server then work at the same time, and there are connections left for reads and for your own statements.
+   */
+  readonly maxInFlight?: number | undefined
+  /** Writes in one statement. Default 32: larger ones gain little, and make the writers in them wait for each other. */
+  readonly maxBatch?: number | undefined
+  /** Bytes in one statement; a larger write goes alone. Default 1 MiB. */
+  readonly maxBatchBytes?: number | undefined
+  /** Writes that may wait; the next one fails with `CheckpointerOverloaded`. Default 10,000. */
+  readonly maxQueued?: number | undefined
+  /** Bytes that may wait. Default 64 MiB: what the process may lose to a slow database in memory. */
+  readonly maxQueuedBytes?: number | undefined
+  /**
+   * How long a write may wait for its turn, and be tried again. Default 30 s. What has been sent is waited for beyond
+   * that: the client's own command timeout bounds it.
+   */
+  readonly timeout?: Duration.DurationInput | undefined
+  /** How long the end of the scope waits for writes that are queued or on their way. Default 5 s. */
+  readonly grace?: Duration.DurationInput | undefined
 }
 
 /**
@@ -59,9 +98,22 @@ export interface Options {
  * @since 0.1.0
  * @category options
  */
-export const defaults: { readonly schema: string; readonly setup: NonNullable<Options["setup"]> } = {
+export const defaults: {
+  readonly schema: string
+  readonly setup: NonNullable<Options["setup"]>
+  readonly groupCommit: { readonly [K in keyof GroupCommitOptions]-?: NonNullable<GroupCommitOptions[K]> }
+} = {
   schema: "public",
-  setup: "migrate"
+  setup: "migrate",
+  groupCommit: {
+    maxInFlight: 3,
+    maxBatch: 32,
+    maxBatchBytes: 1024 * 1024,
+    maxQueued: 10_000,
+    maxQueuedBytes: 64 * 1024 * 1024,
+    timeout: "30 seconds",
+    grace: "5 seconds"
+  }
 }
 
 /**
@@ -87,19 +139,23 @@ export const make = (
     if (invalid !== undefined) return yield* invalid
     const codec = yield* Codec.Codec
     // The renaming of columns that an application may have set is for its own rows.
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    const client = yield* SqlClient.SqlClient
+    const sql = client.withoutTransforms()
     const byCodePoint = yield* setUp(sql, schema, options.setup ?? defaults.setup)
     const statements = Statements.make(sql, schema)
+    const writer =
+      options.groupCommit === false
+        ? GroupCommit.direct(statements)
+        : yield* GroupCommit.make(statements, groupCommitOptions(options.groupCommit ?? {}, client))
     const reads = Reads.make(sql, schema, byCodePoint)
 
     return Store.toService(codec, {
-      put: (rows) => failingAs("put", statements.put(rows)),
-      putWrites: (key, rows) => failingAs("putWrites", statements.putWrites(key, rows)),
-      get: (place, checkpointId) => failingAs("get", reads.get(place, checkpointId)),
-      page: (query) => failingAs("list", reads.page(query)),
-      writesTo: (keys, channel) => failingAs("get", reads.writesTo(keys, channel)),
+      ...writer,
+      get: (place, checkpointId) => GroupCommit.failingAs("get", reads.get(place, checkpointId)),
+      page: (query) => GroupCommit.failingAs("list", reads.page(query)),
+      writesTo: (keys, channel) => GroupCommit.failingAs("get", reads.writesTo(keys, channel)),
       ancestors: (place, checkpointId, channels) =>
-        failingAs("deltaHistory", reads.ancestors(place, checkpointId, channels))
+        GroupCommit.failingAs("deltaHistory", reads.ancestors(place, checkpointId, channels))
     })
   })
 
@@ -117,16 +173,33 @@ const setUp = Effect.fnUntraced(function* (
   schema: string,
   setup: NonNullable<Options["setup"]>
 ): Effect.fn.Return<boolean, CheckpointerError | SchemaOutdated> {
-  if (setup === "migrate") yield* failingAs("setup", Migrations.migrate(sql, schema))
+  if (setup === "migrate") yield* GroupCommit.failingAs("setup", Migrations.migrate(sql, schema))
   if (setup === "verify") {
-    const have = yield* failingAs("setup", Migrations.version(sql, schema))
+    const have = yield* GroupCommit.failingAs("setup", Migrations.version(sql, schema))
     if (have < Migrations.needed) return yield* new SchemaOutdated({ schema, have, need: Migrations.needed })
   }
-  return yield* failingAs("setup", Migrations.ordersByCodePoint(sql, schema))
+  return yield* GroupCommit.failingAs("setup", Migrations.ordersByCodePoint(sql, schema))
 })
 
-const failingAs = <A>(
-  operation: CheckpointerError["operation"],
-  effect: Effect.Effect<A, SqlError>
-): Effect.Effect<A, CheckpointerError> =>
-  Effect.mapError(effect, (cause) => new CheckpointerError({ operation, cause }))
+const groupCommitOptions = (given: GroupCommitOptions, client: SqlClient.SqlClient): GroupCommit.Options => {
+  const maxInFlight = Math.max(1, Math.min(defaults.groupCommit.maxInFlight, Math.floor(connections(client) / 2)))
+  const options = { ...defaults.groupCommit, maxInFlight, ...definedIn(given) }
+  for (const option of ["maxInFlight", "maxBatch", "maxBatchBytes", "maxQueued", "maxQueuedBytes"] as const) {
+    if (!(options[option] >= 1))
+      throw new RangeError(`groupCommit.${option} is ${options[option]}, but has to be at least 1`)
+  }
+  return options
+}
+
+/** The clients that have a pool say how it was configured; sql-pg's own default is 10. */
+const connections = (client: SqlClient.SqlClient): number =>
+  Predicate.hasProperty(client, "config") &&
+  Predicate.hasProperty(client.config, "maxConnections") &&
+  typeof client.config.maxConnections === "number"
+    ? client.config.maxConnections
+    : 10
+
+const definedIn = (given: GroupCommitOptions) =>
+  Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
+    readonly [K in keyof GroupCommitOptions]: NonNullable<GroupCommitOptions[K]>
+  }

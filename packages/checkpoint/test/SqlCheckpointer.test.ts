@@ -33,3 +33,21 @@ agreement("SqlCheckpointer on stock sql-pg and memory", SqlCheckpointer.layer().
   numRuns: 30
 })
 agreement("SqlCheckpointer on our pool and memory", SqlCheckpointer.layer().pipe(Layer.provide(pool)), { memoMap })
+
+suite(
+  "SqlCheckpointer without group commit",
+  SqlCheckpointer.layer({ schema: "single", groupCommit: false }).pipe(Layer.provide(stock())),
+  { memoMap }
+)
+
+// One at a time, so that as much as possible goes together.
+const oneLane = { groupCommit: { maxInFlight: 1 } }
+agreement("SqlCheckpointer in bursts on stock sql-pg", SqlCheckpointer.layer(oneLane).pipe(Layer.provide(stock())), {
+  memoMap,
+  numRuns: 30,
+  bursts: true
+})
+agreement("SqlCheckpointer in bursts on our pool", SqlCheckpointer.layer(oneLane).pipe(Layer.provide(pool)), {
+  memoMap,
+  bursts: true
+})

@@ -149,14 +149,31 @@ const everything: ReadonlyArray<Operation> = ["1", "2"].flatMap((thread) => [
   )
 ])
 
+/** Writes that follow each other together, all else on its own. */
+const inBursts = (operations: ReadonlyArray<Operation>): ReadonlyArray<ReadonlyArray<Operation>> => {
+  const bursts: Array<Array<Operation>> = []
+  const isWrite = (operation: Operation | undefined) => operation?.kind === "put" || operation?.kind === "putWrites"
+  for (const operation of operations) {
+    const last = bursts.at(-1)
+    if (last !== undefined && isWrite(last[0]) && isWrite(operation)) last.push(operation)
+    else bursts.push([operation])
+  }
+  return bursts
+}
+
 /** Whatever is done to it, the layer answers as the one in memory does. */
 export const agreement = <E>(
   name: string,
   layer: Layer.Layer<Checkpointer.Checkpointer, E>,
-  options: { readonly memoMap?: Layer.MemoMap; readonly numRuns?: number } = {}
+  options: {
+    readonly memoMap?: Layer.MemoMap
+    readonly numRuns?: number
+    /** Asks for writes that follow each other at the same time. */
+    readonly bursts?: boolean
+  } = {}
 ) =>
   describe(name, () => {
-    const { memoMap, numRuns = 60 } = options
+    const { bursts = false, memoMap, numRuns = 60 } = options
     sharedLayer(layer, { timeout: "60 seconds", ...(memoMap && { memoMap }) })((it) => {
       let runs = 0
       it.effect.prop(
@@ -165,11 +182,15 @@ export const agreement = <E>(
         ({ operations }) =>
           Effect.gen(function* () {
             const prefix = `${yield* Effect.sync(() => performance.now())}-${runs++}`
-            const answers = Effect.forEach([...operations, ...everything], (operation) =>
-              Effect.either(run(prefix, operation))
-            )
-            const actual = yield* answers
-            const expected = yield* Effect.provide(answers, Layer.fresh(Checkpointer.layerMemory))
+            const all = [...operations, ...everything]
+            const answer = (operation: Operation) => Effect.either(run(prefix, operation))
+            const actual = yield* bursts
+              ? Effect.map(
+                  Effect.forEach(inBursts(all), (chunk) => Effect.forEach(chunk, answer, { concurrency: "unbounded" })),
+                  (answers) => answers.flat()
+                )
+              : Effect.forEach(all, answer)
+            const expected = yield* Effect.provide(Effect.forEach(all, answer), Layer.fresh(Checkpointer.layerMemory))
             expect(actual.map(plain)).toStrictEqual(expected.map(plain))
           }),
         { fastCheck: { numRuns }, timeout: 60_000 }

@@ -211,9 +211,8 @@ layer(live(), { memoMap, timeout: "60 seconds" })("the tables of SqlCheckpointer
     })
   )
 
-  it.effect("are reached with one statement for a put, for writes and for a get", () =>
+  it.scoped("are reached with one statement for a put, for writes and for a get", () =>
     Effect.gen(function* () {
-      const checkpointer = yield* Checkpointer.Checkpointer
       const names: Array<string> = []
       const native = yield* Effect.tracer
       const tracer = Tracer.make({
@@ -223,8 +222,12 @@ layer(live(), { memoMap, timeout: "60 seconds" })("the tables of SqlCheckpointer
           return native.span(...parameters)
         }
       })
+      // Group commit sends from fibers of its own, which have the tracer that it was built with.
+      const services = yield* Effect.withTracer(Layer.build(SqlCheckpointer.layer({ setup: "none" })), tracer)
+      names.length = 0
+      const checkpointer = Context.get(services, Checkpointer.Checkpointer)
       yield* Effect.all([
-        put("statements"),
+        Effect.provide(put("statements"), services),
         checkpointer.putWrites({
           threadId: "statements",
           checkpointId: "1",

@@ -9,10 +9,10 @@
  */
 
 /** A parameter for `$n::text[]`. @internal */
-export const text = (values: ReadonlyArray<string>): Buffer =>
+export const text = (values: ReadonlyArray<string | null>): Buffer =>
   encode(
     25,
-    values.map((value) => Buffer.from(value))
+    values.map((value) => (value === null ? null : Buffer.from(value)))
   )
 
 /** A parameter for `$n::int[]`. @internal */

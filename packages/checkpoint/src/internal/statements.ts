@@ -6,6 +6,7 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import type { Batch } from "./lanes/batch.ts"
 import * as PgArray from "./pgArray.ts"
 import type { Store } from "./store.ts"
 
@@ -13,7 +14,13 @@ import type { Store } from "./store.ts"
 export const quote = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`
 
 /** @internal */
-export const make = (sql: SqlClient, schema: string): Pick<Store<SqlError>, "put" | "putWrites"> => {
+export interface Statements extends Pick<Store<SqlError>, "put" | "putWrites"> {
+  /** All of it or nothing. */
+  readonly batch: (batch: Batch) => Effect.Effect<void, SqlError>
+}
+
+/** @internal */
+export const make = (sql: SqlClient, schema: string): Statements => {
   const table = (name: string) => `${quote(schema)}.${name}`
 
   const put = `WITH blobs AS (
@@ -34,6 +41,25 @@ FROM unnest($4::text[], $5::int[], $6::text[], $7::text[], $8::bytea[], $9::text
   AS w (task_id, idx, channel, type, blob, task_path)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
 DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob WHERE old.idx < 0`
+
+  const batch = `WITH blobs AS (
+  INSERT INTO ${table("checkpoint_blobs")} (thread_id, checkpoint_ns, channel, version, type, blob)
+  SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[])
+  ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
+), writes AS (
+  INSERT INTO ${table("checkpoint_writes")} AS old
+    (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
+  SELECT * FROM unnest($13::text[], $14::text[], $15::text[], $16::text[], $17::int[], $18::text[], $19::text[],
+    $20::bytea[], $21::text[])
+  ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+  DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob WHERE old.idx < 0
+)
+INSERT INTO ${table("checkpoints")} (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint::jsonb, c.metadata::jsonb
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+  AS c (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
+DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
 
   const execute = (statement: string, parameters: ReadonlyArray<unknown>) =>
     Effect.asVoid(sql.unsafe(statement, parameters).values)
@@ -63,6 +89,30 @@ DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.
         PgArray.text(rows.map(({ type }) => type)),
         PgArray.bytea(rows.map(({ blob }) => blob)),
         PgArray.text(rows.map(({ taskPath }) => taskPath))
+      ]),
+    batch: ({ blobs, checkpoints, writes }) =>
+      execute(batch, [
+        PgArray.text(checkpoints.map(({ threadId }) => threadId)),
+        PgArray.text(checkpoints.map(({ namespace }) => namespace)),
+        PgArray.text(checkpoints.map(({ checkpointId }) => checkpointId)),
+        PgArray.text(checkpoints.map(({ parentId }) => parentId)),
+        PgArray.text(checkpoints.map(({ checkpoint }) => checkpoint)),
+        PgArray.text(checkpoints.map(({ metadata }) => metadata)),
+        PgArray.text(blobs.map(({ place }) => place.threadId)),
+        PgArray.text(blobs.map(({ place }) => place.namespace)),
+        PgArray.text(blobs.map(({ row }) => row.channel)),
+        PgArray.text(blobs.map(({ row }) => row.version)),
+        PgArray.text(blobs.map(({ row }) => row.type)),
+        PgArray.bytea(blobs.map(({ row }) => row.blob)),
+        PgArray.text(writes.map(({ key }) => key.threadId)),
+        PgArray.text(writes.map(({ key }) => key.namespace)),
+        PgArray.text(writes.map(({ key }) => key.checkpointId)),
+        PgArray.text(writes.map(({ row }) => row.taskId)),
+        PgArray.int4(writes.map(({ row }) => row.idx)),
+        PgArray.text(writes.map(({ row }) => row.channel)),
+        PgArray.text(writes.map(({ row }) => row.type)),
+        PgArray.bytea(writes.map(({ row }) => row.blob)),
+        PgArray.text(writes.map(({ row }) => row.taskPath))
       ])
   }
 }

@@ -6,7 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Key } from "../Checkpoint.ts"
-import type { CheckpointerError } from "../CheckpointError.ts"
+import type { CheckpointerError, CheckpointerOverloaded } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
 import * as DeltaHistory from "./deltaHistory.ts"
@@ -34,10 +34,10 @@ export interface PageQuery {
   readonly writes: boolean
 }
 
-/** Takes and gives rows. Each operation is atomic. @internal */
-export interface Store<E> {
-  readonly put: (rows: Record.PutRows) => Effect.Effect<void, E>
-  readonly putWrites: (key: Key, rows: ReadonlyArray<Record.WriteRow>) => Effect.Effect<void, E>
+/** Takes and gives rows. Each operation is atomic; what writes may fail with `W`. @internal */
+export interface Store<E, W = E> {
+  readonly put: (rows: Record.PutRows) => Effect.Effect<void, W>
+  readonly putWrites: (key: Key, rows: ReadonlyArray<Record.WriteRow>) => Effect.Effect<void, W>
   /** The latest checkpoint without an id. */
   readonly get: (place: Place, checkpointId: string | undefined) => Effect.Effect<Record.Found | undefined, E>
   /** Ordered by id, then thread, then namespace, all by code point and from the greatest down. */
@@ -59,7 +59,10 @@ export interface Store<E> {
 }
 
 /** @internal */
-export const toService = (codec: Codec.Service, store: Store<CheckpointerError>): Checkpointer.Service => ({
+export const toService = (
+  codec: Codec.Service,
+  store: Store<CheckpointerError, CheckpointerError | CheckpointerOverloaded>
+): Checkpointer.Service => ({
   put: (options) =>
     Span.withChildSpan(
       "Checkpointer.put",

@@ -1,0 +1,151 @@
+/**
+ * What writes, through the lanes: one statement for all that many callers ask for at about the same time.
+ *
+ * In a caller's transaction it goes straight to that transaction's connection.
+ *
+ * @internal
+ */
+import { TransactionConnection } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
+import { CheckpointerError, CheckpointerOverloaded } from "../CheckpointError.ts"
+import * as Batch from "./lanes/batch.ts"
+import * as Lanes from "./lanes/lanes.ts"
+import * as Trouble from "./lanes/trouble.ts"
+import type { Statements } from "./statements.ts"
+import type { Store } from "./store.ts"
+
+/** @internal */
+export interface Options
+  extends Pick<
+    Lanes.Options<unknown, unknown>,
+    "maxInFlight" | "maxBatch" | "maxBatchBytes" | "maxQueued" | "maxQueuedBytes" | "timeout" | "grace"
+  > {}
+
+type Writer = Pick<Store<CheckpointerError, CheckpointerError | CheckpointerOverloaded>, "put" | "putWrites">
+
+/** @internal */
+export const direct = (statements: Statements): Writer => ({
+  put: (rows) => failingAs("put", statements.put(rows)),
+  putWrites: (key, rows) => failingAs("putWrites", statements.putWrites(key, rows))
+})
+
+/** @internal */
+export const make = (statements: Statements, options: Options): Effect.Effect<Writer, never, Scope.Scope> =>
+  Effect.map(
+    Lanes.make<Item, SqlError>({
+      ...options,
+      maxConflicts: 5,
+      retryBase: 25,
+      retryCap: 1000,
+      kindOf: Trouble.kindOf,
+      flush: (items) => traced(items, send(statements, items))
+    }),
+    (lanes) => {
+      const straight = direct(statements)
+      return {
+        put: (rows) =>
+          inTransactionOr(straight.put(rows), (span) => submit(lanes, { operation: { _tag: "Put", rows }, span })),
+        putWrites: (key, rows) =>
+          inTransactionOr(straight.putWrites(key, rows), (span) =>
+            submit(lanes, { operation: { _tag: "Writes", key, rows }, span })
+          )
+      }
+    }
+  )
+
+interface Item {
+  readonly operation: Batch.Item
+  /** The caller's. */
+  readonly span: Tracer.AnySpan | undefined
+}
+
+const send = (statements: Statements, items: ReadonlyArray<Item>): Effect.Effect<void, SqlError> => {
+  const { operation } = items[0]!
+  if (items.length > 1) return statements.batch(Batch.merge(items.map(({ operation }) => operation)))
+  return operation._tag === "Put" ? statements.put(operation.rows) : statements.putWrites(operation.key, operation.rows)
+}
+
+/** A lone operation's statement belongs to its caller's trace; a batch has a span that is linked with all of its callers. */
+const traced = <A, E>(items: ReadonlyArray<Item>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
+  const spans = items.flatMap(({ span }) => (span === undefined ? [] : [span]))
+  const [first, ...others] = spans
+  if (first === undefined) return effect
+  if (items.length === 1) return Effect.withParentSpan(effect, first)
+  return Effect.withSpan(effect, "Checkpointer.flush", {
+    parent: first,
+    links: others.map((span) => ({ _tag: "SpanLink", span, attributes: {} })),
+    attributes: { "checkpoint.batch": items.length },
+    captureStackTrace: false
+  })
+}
+
+const inTransactionOr = <A, E>(
+  within: Effect.Effect<A, E>,
+  without: (span: Tracer.AnySpan | undefined) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.withFiberRuntime((fiber) => {
+    const context = fiber.currentContext as Context.Context<TransactionConnection | Tracer.ParentSpan>
+    if (Option.isSome(Context.getOption(context, TransactionConnection))) return within
+    return without(Option.getOrUndefined(Context.getOption(context, Tracer.ParentSpan)))
+  })
+
+const submit = (
+  lanes: Lanes.Lanes<Item, SqlError>,
+  item: Item
+): Effect.Effect<void, CheckpointerError | CheckpointerOverloaded> => {
+  const { operation, span } = item
+  const name = operation._tag === "Put" ? "put" : "putWrites"
+  const { threadId } = operation._tag === "Put" ? operation.rows.checkpoint : operation.key
+  const submitted = lanes.submit({
+    item,
+    thread: threadId,
+    bytes: Batch.bytesOf(operation),
+    // The same content over itself changes nothing, and what is newer in the thread has yet to come.
+    repeatable: true,
+    barrier: false
+  })
+  return Effect.matchCauseEffect(submitted, {
+    onFailure: (cause) => Effect.failCause(Cause.map(cause, (error) => failure(name, lanes, error))),
+    onSuccess: (batch) => {
+      if (span !== undefined && span._tag === "Span") span.attribute("checkpoint.batch", batch)
+      return Effect.void
+    }
+  })
+}
+
+const failure = (
+  operation: CheckpointerOverloaded["operation"],
+  lanes: Lanes.Lanes<Item, SqlError>,
+  error: SqlError | Lanes.NotServed
+): CheckpointerError | CheckpointerOverloaded => {
+  if (error._tag === "SqlError") return new CheckpointerError({ operation, cause: error })
+  const { why } = error
+  if (why._tag === "Closed") return new CheckpointerError({ operation, cause: new Error(closed) })
+  if (why._tag === "Expired" && why.cause !== undefined) {
+    return new CheckpointerError({ operation, cause: Cause.squash(why.cause) })
+  }
+  const { inFlight, queued, queuedBytes } = lanes.stats()
+  return new CheckpointerOverloaded({
+    operation,
+    reason: why._tag === "Full" ? "QueueFull" : "TimedOut",
+    waited: why._tag === "Full" ? 0 : why.waited,
+    queued,
+    queuedBytes,
+    inFlight
+  })
+}
+
+const closed = "The checkpointer is closed. Use it inside the scope (or Layer) that provides it"
+
+/** @internal */
+export const failingAs = <A>(
+  operation: CheckpointerError["operation"],
+  effect: Effect.Effect<A, SqlError>
+): Effect.Effect<A, CheckpointerError> =>
+  Effect.mapError(effect, (cause) => new CheckpointerError({ operation, cause }))
