@@ -158,12 +158,15 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a sessi
           Effect.gen(function* () {
             const session = yield* pool.get
             // As pg-copy-streams does it: a query of the driver's own kind.
-            session.client.query({
+            const copy = {
               callback: () => {},
               submit: (connection: { query: (text: string) => void }) => connection.query("COPY copied FROM STDIN"),
               handleCopyInResponse() {},
-              handleError() {}
-            } as unknown as pg.Submittable)
+              handleError() {
+                copy.callback()
+              }
+            }
+            session.client.query(copy as unknown as pg.Submittable)
             yield* eventually(watch.outside.running("COPY copied"), (n) => n === 1)
           })
         )

@@ -48,7 +48,11 @@ const adversities: Record<string, Adversity> = {
   },
   "check failures": { options: { checkAfter: 0, check: () => rarely(2, Effect.fail("check"), pause) } },
   "hook failures": { options: { onAcquire: () => rarely(2, Effect.fail("hook"), pause) } },
-  "connects that hang": { opening: rarely(4, stuck, pause), options: { maxUses: 3, connectTimeout: "100 millis" } },
+  "connects that hang": { opening: rarely(4, hang, pause), options: { maxUses: 3, connectTimeout: "100 millis" } },
+  "connects that can't even be interrupted": {
+    opening: rarely(4, stuck, pause),
+    options: { maxUses: 3, connectTimeout: "100 millis", closeTimeout: "100 millis" }
+  },
   "closes that hang": { closing: rarely(4, hang, pause), options: { maxUses: 3, closeTimeout: "100 millis" } },
   "checks that hang": {
     options: { checkAfter: 0, checkTimeout: "50 millis", check: () => rarely(4, stuck, pause) }
@@ -117,7 +121,10 @@ describe("progress and safety with 200 fibers on 5 slots under", () => {
       // Safety: with the adversity over, as many as ever can be lent, each to one borrower, and no more were ever open.
       server.opening = Effect.void
       server.closing = Effect.void
-      expect(server.most).toBeLessThanOrEqual(max + (name === "closes that hang" ? server.opened.length : 0))
+      // What can't be ended is given up after closeTimeout, or a pool would stand still for ever: only then may there be more.
+      if (!["closes that hang", "connects that can't even be interrupted"].includes(name)) {
+        expect(server.most).toBeLessThanOrEqual(max)
+      }
       yield* TestClock.adjust("10 seconds")
       expect(pool.unsafeStats()).toMatchObject({ leased: 0, waiting: 0, resetting: 0, checking: 0, closing: 0 })
       if (adversity.options === undefined) {
