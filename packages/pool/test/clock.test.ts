@@ -36,7 +36,7 @@ const history = (jump: (second: number) => number) =>
         observer: {
           acquired: (millis) => note(`waited ${millis}`),
           released: (millis) => note(`used ${millis}`),
-          event: (event) => note(JSON.stringify(event))
+          event: (event) => note(JSON.stringify(event, (key, value) => (key === "holder" ? undefined : value)))
         },
         name: "clock"
       })
@@ -45,7 +45,7 @@ const history = (jump: (second: number) => number) =>
       const waiter = yield* Effect.fork(Effect.flip(pool.use(() => Effect.void)))
       for (let second = 0; second < 60; second++) {
         offset = jump(second)
-        yield* TestClock.adjust("1 second")
+        yield* Effect.withClock(TestClock.adjust("1 second"), clock)
         if (second % 10 === 9) yield* Effect.fork(pool.use(() => Effect.void))
       }
       note((yield* Fiber.join(waiter)).message)
