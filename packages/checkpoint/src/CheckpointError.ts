@@ -87,7 +87,7 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
 export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
   "@checkpool/checkpoint/CheckpointError/CheckpointerError"
 )("CheckpointerError", {
-  operation: Schema.Literal("setup", "put", "putWrites", "get", "list", "deltaHistory"),
+  operation: Schema.Literal("setup", "put", "putWrites", "commit", "get", "list", "deltaHistory", "deleteThread"),
   cause: Schema.Defect
 }) {
   override get message(): string {
@@ -104,7 +104,7 @@ export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
 export class CheckpointerOverloaded extends Schema.TaggedError<CheckpointerOverloaded>(
   "@checkpool/checkpoint/CheckpointError/CheckpointerOverloaded"
 )("CheckpointerOverloaded", {
-  operation: Schema.Literal("put", "putWrites"),
+  operation: Schema.Literal("put", "putWrites", "commit", "deleteThread"),
   /** `QueueFull`: it was turned away at once. `TimedOut`: its turn didn't come within the time that it may wait. */
   reason: Schema.Literal("QueueFull", "TimedOut"),
   /** How long it waited, in milliseconds. */

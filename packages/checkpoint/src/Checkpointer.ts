@@ -48,22 +48,42 @@ export interface PutOptions {
 }
 
 /**
- * What `putWrites` takes.
+ * What one task has written.
  *
  * @since 0.1.0
  * @category models
  */
-export interface PutWritesOptions {
-  readonly threadId: string
-  /** Of a sub-graph; the empty string by default. */
-  readonly namespace?: string | undefined
-  /** The checkpoint that the task works on. It need not be there yet. */
-  readonly checkpointId: string
+export interface TaskWrites {
   readonly taskId: string
   /** Where the task stands in the graph; the empty string by default. */
   readonly taskPath?: string | undefined
   /** In the task's order. None is a no-op. */
   readonly writes: ReadonlyArray<{ readonly channel: string; readonly value: unknown }>
+}
+
+/**
+ * What `putWrites` takes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PutWritesOptions extends TaskWrites {
+  readonly threadId: string
+  /** Of a sub-graph; the empty string by default. */
+  readonly namespace?: string | undefined
+  /** The checkpoint that the task works on. It need not be there yet. */
+  readonly checkpointId: string
+}
+
+/**
+ * What `commit` takes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CommitOptions extends PutOptions {
+  /** What tasks have written in this thread and namespace, on top of the checkpoint itself unless they name another one. */
+  readonly writes: ReadonlyArray<TaskWrites & { readonly checkpointId?: string | undefined }>
 }
 
 /**
@@ -150,6 +170,8 @@ export interface DeltaHistoryOptions extends GetOptions {
  *     pending writes of the checkpoint itself are not among them. Where parents go round in a circle it goes round once.
  * 14. Checkpoints before version 4 are given as if they were of today: what was sent to their tasks, which lies with
  *     the writes of their parent, is the value of `__pregel_tasks`.
+ * 15. `commit` does what `put` and then `putWrites` for each task would do, all of it or nothing.
+ * 16. `deleteThread` leaves nothing of a thread, in any namespace, and touches no other thread.
  *
  * @since 0.1.0
  * @category models
@@ -159,6 +181,8 @@ export interface Service {
   readonly put: (options: PutOptions) => Effect.Effect<Key, OperationError>
   /** Stores what a task has written on top of a checkpoint. Atomic and durable when it succeeds. */
   readonly putWrites: (options: PutWritesOptions) => Effect.Effect<void, OperationError>
+  /** Stores a checkpoint together with what tasks have written. Atomic and durable when it succeeds. */
+  readonly commit: (options: CommitOptions) => Effect.Effect<Key, OperationError>
   /** Finds a checkpoint: by its id, or the latest one. */
   readonly get: (options: GetOptions) => Effect.Effect<Option.Option<CheckpointTuple>, OperationError>
   /** Finds checkpoints, the newest first. Reads as far as it is consumed. */
@@ -167,6 +191,11 @@ export interface Service {
   readonly deltaHistory: (
     options: DeltaHistoryOptions
   ) => Effect.Effect<{ readonly [channel: string]: ChannelHistory }, OperationError>
+  /**
+   * Removes all checkpoints, values and writes of a thread; one that isn't there is a no-op. It is not tried again when
+   * the connection is lost, because by then others may have begun the thread anew: call it again if that is wanted.
+   */
+  readonly deleteThread: (threadId: string) => Effect.Effect<void, OperationError>
 }
 
 /**

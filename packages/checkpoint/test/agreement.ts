@@ -21,6 +21,11 @@ const version = fc.oneof(small<number | string>(1, 2, 3, "1", "00002.5"), fc.dou
 const place = fc.record({ thread: small("1", "2"), namespace: small(undefined, "", "inner") })
 const checkpointId = small("1", "2", "10", "B", "a", "é", "\uFFFD", "\u{1F388}")
 const versions = fc.dictionary(channel, version, { maxKeys: 4 })
+const writes = fc.array(
+  fc.record({ channel: fc.oneof(channel, small("__resume__", "__error__", "__pregel_tasks")), value }),
+  { maxLength: 4 }
+)
+const task = { taskId: small("x", "Y"), taskPath: small(undefined, "p", "Q"), writes }
 
 // A metadata of few words, so that filters find something.
 const words = fc.dictionary(
@@ -38,7 +43,8 @@ const operation = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
-      kind: fc.constant("put" as const),
+      kind: small("put" as const, "put" as const, "commit" as const),
+      tasks: fc.array(fc.record({ checkpointId: maybe(checkpointId), ...task }), { maxLength: 3 }),
       place,
       v: small(4, 4, 4, 3, 1),
       id: checkpointId,
@@ -56,16 +62,10 @@ const operation = fc.oneof(
       kind: fc.constant("putWrites" as const),
       place,
       checkpointId,
-      taskId: small("x", "Y"),
-      taskPath: small(undefined, "p", "Q"),
-      writes: fc.array(
-        fc.record({ channel: fc.oneof(channel, small("__resume__", "__error__", "__pregel_tasks")), value }),
-        {
-          maxLength: 4
-        }
-      )
+      ...task
     })
   },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("deleteThread" as const), place }) },
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant("get" as const), place, id: maybe(checkpointId) })
@@ -106,10 +106,12 @@ const run = (prefix: string, operation: Operation) =>
   Effect.flatMap(Checkpointer.Checkpointer, (checkpointer): Effect.Effect<unknown, Checkpointer.OperationError> => {
     const place = { threadId: `${prefix}-${operation.place.thread}`, namespace: operation.place.namespace }
     switch (operation.kind) {
-      case "put": {
-        const { id, metadata, newVersions, parentId, v, values, versions } = operation
-        return checkpointer.put({
+      case "put":
+      case "commit": {
+        const { id, kind, metadata, newVersions, parentId, tasks, v, values, versions } = operation
+        return checkpointer[kind]({
           ...place,
+          writes: tasks,
           checkpoint: { v, id, ts: "now", channel_values: values, channel_versions: versions, versions_seen: {} },
           metadata,
           parentId,
@@ -118,6 +120,8 @@ const run = (prefix: string, operation: Operation) =>
       }
       case "putWrites":
         return checkpointer.putWrites({ ...place, ...operation })
+      case "deleteThread":
+        return checkpointer.deleteThread(place.threadId)
       case "get":
         return checkpointer.get({ ...place, checkpointId: operation.id })
       case "deltaHistory":
@@ -152,7 +156,8 @@ const everything: ReadonlyArray<Operation> = ["1", "2"].flatMap((thread) => [
 /** Writes that follow each other together, all else on its own. */
 const inBursts = (operations: ReadonlyArray<Operation>): ReadonlyArray<ReadonlyArray<Operation>> => {
   const bursts: Array<Array<Operation>> = []
-  const isWrite = (operation: Operation | undefined) => operation?.kind === "put" || operation?.kind === "putWrites"
+  const isWrite = (operation: Operation | undefined) =>
+    ["put", "commit", "putWrites", "deleteThread"].includes(operation?.kind ?? "")
   for (const operation of operations) {
     const last = bursts.at(-1)
     if (last !== undefined && isWrite(last[0]) && isWrite(operation)) last.push(operation)

@@ -3,7 +3,7 @@ import { EmbeddedPostgres } from "@checkpool/embedded"
 import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
 import { describe, expect, it, layer } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Random, Scope, Tracer } from "effect"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Random, Scope, Stream, Tracer } from "effect"
 import { memoMap, open, pool, Server, stock } from "./database.ts"
 
 /** A put whose parts all carry the same mark, so that what is found can be told to be whole. */
@@ -77,6 +77,33 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
           expect(pendingWrites.map(({ value }) => value)).toEqual([i])
           // The last one that was asked for.
           expect(yield* markOf(checkpointer, threadId, "shared")).toEqual(Option.some(String(180 + (i % 20))))
+        }
+      })
+    )
+
+    it.scoped("deletes a thread after all that was asked for before it and before all that is asked for later", () =>
+      Effect.gen(function* () {
+        const { checkpointer } = yield* observed()
+        const threads = Array.from({ length: 20 }, (_, i) => `barrier ${name} ${i}`)
+        yield* Effect.forEach(
+          threads,
+          (threadId) => {
+            const writes = [{ channel: "w", value: 1 }]
+            const operations: ReadonlyArray<Effect.Effect<unknown, Checkpointer.OperationError>> = [
+              checkpointer.put(marked(threadId, "1", "before")),
+              checkpointer.putWrites({ threadId, checkpointId: "1", taskId: "t", writes }),
+              checkpointer.put({ ...marked(threadId, "1", "before"), namespace: "inner" }),
+              checkpointer.deleteThread(threadId),
+              checkpointer.put(marked(threadId, "1", "after"))
+            ]
+            return Effect.all(operations, inParallel)
+          },
+          inParallel
+        )
+        for (const threadId of threads) {
+          expect(yield* markOf(checkpointer, threadId)).toEqual(Option.some("after"))
+          const found = yield* Stream.runCollect(checkpointer.list({ threadId }))
+          expect(Array.from(found, ({ pendingWrites }) => pendingWrites)).toEqual([[]])
         }
       })
     )
@@ -167,6 +194,8 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
         const { checkpointer } = yield* observed()
         const within = `within ${name}`
         const outside = `outside ${name}`
+        const untouched = `untouched ${name}`
+        yield* checkpointer.put(marked(untouched, "1", "m"))
         const inside = yield* Deferred.make<void>()
         const done = yield* Deferred.make<void>()
         const transaction = yield* Effect.gen(function* () {
@@ -178,6 +207,12 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
             writes: [{ channel: "w", value: 1 }]
           })
           expect(yield* markOf(checkpointer, within)).toEqual(Option.some("m"))
+          yield* checkpointer.commit({
+            ...marked(within, "2", "c"),
+            writes: [{ taskId: "t", writes: [{ channel: "w", value: 2 }] }]
+          })
+          yield* checkpointer.deleteThread(untouched)
+          expect(yield* markOf(checkpointer, untouched)).toEqual(Option.none())
           yield* Deferred.succeed(inside, undefined)
           yield* Deferred.await(done)
           return yield* Effect.fail("rolled back")
@@ -190,6 +225,7 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
         expect(yield* markOf(checkpointer, within)).toEqual(Option.none())
         expect(yield* sql`SELECT * FROM checkpoint_writes WHERE thread_id = ${within}`).toEqual([])
         expect(yield* markOf(checkpointer, outside)).toEqual(Option.some("m"))
+        expect(yield* markOf(checkpointer, untouched)).toEqual(Option.some("m"))
       })
     )
 

@@ -2,37 +2,9 @@ import { Checkpoint, type CheckpointError, Checkpointer } from "@checkpool/check
 import { describe, expect, layer as sharedLayer } from "@effect/vitest"
 import { Chunk, Effect, type Layer, Option, Stream } from "effect"
 import * as Order from "../src/internal/order.ts"
-
-const put = (options: Partial<Checkpointer.PutOptions> & Pick<Checkpointer.PutOptions, "threadId" | "checkpoint">) =>
-  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer) =>
-    checkpointer.put({ metadata: {}, newVersions: options.checkpoint.channel_versions, ...options })
-  )
-
-const get = (options: Checkpointer.GetOptions) =>
-  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer) => checkpointer.get(options))
-
-const putWrites = (options: Checkpointer.PutWritesOptions) =>
-  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer) => checkpointer.putWrites(options))
-
-const getSome = (options: Checkpointer.GetOptions) => Effect.map(get(options), Option.getOrThrow)
-
-const list = (options: Checkpointer.ListOptions) =>
-  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer) =>
-    Effect.map(Stream.runCollect(checkpointer.list(options)), Chunk.toReadonlyArray)
-  )
-
-const listIds = (options: Checkpointer.ListOptions) =>
-  Effect.map(list(options), (tuples) => tuples.map(({ key }) => key.checkpointId))
-
-const checkpoint = (id: string, fields: Partial<Checkpoint.Checkpoint> = {}): Checkpoint.Checkpoint => ({
-  v: 4,
-  id,
-  ts: "2026-01-02T03:04:05.678Z",
-  channel_values: {},
-  channel_versions: {},
-  versions_seen: {},
-  ...fields
-})
+import { commits } from "./laws/commits.ts"
+import { deletions } from "./laws/deletions.ts"
+import { checkpoint, get, getSome, list, listIds, put, putWrites } from "./laws/use.ts"
 
 /**
  * The laws of `Checkpointer.Service`, for one implementation. Threads get fresh ids, so that the layer may be shared.
@@ -44,6 +16,9 @@ export const suite = <E>(
 ) =>
   describe(name, () => {
     sharedLayer(layer, { timeout: "60 seconds", ...options })((it) => {
+      commits(it)
+      deletions(it)
+
       it.effect("gives back a checkpoint with its metadata and parent, latest and by id", () =>
         Effect.gen(function* () {
           const threadId = yield* Checkpoint.makeId

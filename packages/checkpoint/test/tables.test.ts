@@ -211,7 +211,7 @@ layer(live(), { memoMap, timeout: "60 seconds" })("the tables of SqlCheckpointer
     })
   )
 
-  it.scoped("are reached with one statement for a put, for writes and for a get", () =>
+  it.scoped("are reached with one statement for each operation", () =>
     Effect.gen(function* () {
       const names: Array<string> = []
       const native = yield* Effect.tracer
@@ -235,9 +235,17 @@ layer(live(), { memoMap, timeout: "60 seconds" })("the tables of SqlCheckpointer
           writes: ["a", "b", "c"].map((channel) => ({ channel, value: channel }))
         }),
         checkpointer.putWrites({ threadId: "statements", checkpointId: "1", taskId: "t", writes: [] }),
-        checkpointer.get({ threadId: "statements" })
+        checkpointer.get({ threadId: "statements" }),
+        checkpointer.commit({
+          threadId: "statements",
+          checkpoint: checkpoint("2"),
+          metadata: {},
+          newVersions: { a: 1, b: 1 },
+          writes: ["t", "u"].map((taskId) => ({ taskId, writes: [{ channel: "a", value: taskId }] }))
+        }),
+        checkpointer.deleteThread("statements")
       ]).pipe(Effect.withTracer(tracer))
-      expect(names).toEqual(["sql.execute", "sql.execute", "sql.execute"])
+      expect(names).toEqual(Array.from({ length: 5 }, () => "sql.execute"))
     })
   )
 })

@@ -27,13 +27,14 @@ export interface Options
     "maxInFlight" | "maxBatch" | "maxBatchBytes" | "maxQueued" | "maxQueuedBytes" | "timeout" | "grace"
   > {}
 
-type Writer = Pick<Store<CheckpointerError, CheckpointerError | CheckpointerOverloaded>, "put" | "putWrites">
+type Writer = Pick<
+  Store<CheckpointerError, CheckpointerError | CheckpointerOverloaded>,
+  "put" | "putWrites" | "commit" | "deleteThread"
+>
 
-/** @internal */
-export const direct = (statements: Statements): Writer => ({
-  put: (rows) => failingAs("put", statements.put(rows)),
-  putWrites: (key, rows) => failingAs("putWrites", statements.putWrites(key, rows))
-})
+/** Each operation in a statement of its own. @internal */
+export const direct = (statements: Statements): Writer =>
+  toWriter((operation) => failingAs(nameOf(operation), sendAlone(statements, operation)))
 
 /** @internal */
 export const make = (statements: Statements, options: Options): Effect.Effect<Writer, never, Scope.Scope> =>
@@ -47,28 +48,65 @@ export const make = (statements: Statements, options: Options): Effect.Effect<Wr
       flush: (items) => traced(items, send(statements, items))
     }),
     (lanes) => {
-      const straight = direct(statements)
-      return {
-        put: (rows) =>
-          inTransactionOr(straight.put(rows), (span) => submit(lanes, { operation: { _tag: "Put", rows }, span })),
-        putWrites: (key, rows) =>
-          inTransactionOr(straight.putWrites(key, rows), (span) =>
-            submit(lanes, { operation: { _tag: "Writes", key, rows }, span })
-          )
-      }
+      return toWriter((operation) =>
+        inTransactionOr(
+          Effect.suspend(() => failingAs(nameOf(operation), sendAlone(statements, operation))),
+          (span) => submit(lanes, { operation, span })
+        )
+      )
     }
   )
 
+type Operation = Batch.Item | { readonly _tag: "Delete"; readonly threadId: string }
+
+const toWriter = (
+  run: (operation: Operation) => Effect.Effect<void, CheckpointerError | CheckpointerOverloaded>
+): Writer => ({
+  put: (rows) => run({ _tag: "Put", rows }),
+  putWrites: (rows) => run({ _tag: "Writes", rows }),
+  commit: (rows) => run({ _tag: "Commit", rows }),
+  deleteThread: (threadId) => run({ _tag: "Delete", threadId })
+})
+
 interface Item {
-  readonly operation: Batch.Item
+  readonly operation: Operation
   /** The caller's. */
   readonly span: Tracer.AnySpan | undefined
 }
 
-const send = (statements: Statements, items: ReadonlyArray<Item>): Effect.Effect<void, SqlError> => {
-  const { operation } = items[0]!
-  if (items.length > 1) return statements.batch(Batch.merge(items.map(({ operation }) => operation)))
-  return operation._tag === "Put" ? statements.put(operation.rows) : statements.putWrites(operation.key, operation.rows)
+const send = (statements: Statements, items: ReadonlyArray<Item>): Effect.Effect<void, SqlError> =>
+  items.length === 1
+    ? sendAlone(statements, items[0]!.operation)
+    : statements.batch(Batch.merge(items.flatMap(({ operation }) => (operation._tag === "Delete" ? [] : [operation]))))
+
+const sendAlone = (statements: Statements, operation: Operation): Effect.Effect<void, SqlError> => {
+  switch (operation._tag) {
+    case "Put":
+      return statements.put(operation.rows)
+    case "Writes":
+      return statements.putWrites(operation.rows)
+    case "Commit":
+      return statements.batch(Batch.merge([operation]))
+    case "Delete":
+      return statements.deleteThread(operation.threadId)
+  }
+}
+
+const nameOf = ({ _tag }: Operation): CheckpointerOverloaded["operation"] => names[_tag]
+
+const names = { Put: "put", Writes: "putWrites", Commit: "commit", Delete: "deleteThread" } as const
+
+const threadOf = (operation: Operation): string => {
+  switch (operation._tag) {
+    case "Put":
+      return operation.rows.checkpoint.threadId
+    case "Writes":
+      return operation.rows.key.threadId
+    case "Commit":
+      return operation.rows.put.checkpoint.threadId
+    case "Delete":
+      return operation.threadId
+  }
 }
 
 /** A lone operation's statement belongs to its caller's trace; a batch has a span that is linked with all of its callers. */
@@ -100,18 +138,18 @@ const submit = (
   item: Item
 ): Effect.Effect<void, CheckpointerError | CheckpointerOverloaded> => {
   const { operation, span } = item
-  const name = operation._tag === "Put" ? "put" : "putWrites"
-  const { threadId } = operation._tag === "Put" ? operation.rows.checkpoint : operation.key
+  const deletes = operation._tag === "Delete"
   const submitted = lanes.submit({
     item,
-    thread: threadId,
-    bytes: Batch.bytesOf(operation),
-    // The same content over itself changes nothing, and what is newer in the thread has yet to come.
-    repeatable: true,
-    barrier: false
+    thread: threadOf(operation),
+    bytes: deletes ? 0 : Batch.bytesOf(operation),
+    // The same content over itself changes nothing, and what is newer in the thread has yet to come. But a thread that is
+    // deleted twice may have been begun anew in between, by somebody else.
+    repeatable: !deletes,
+    barrier: deletes
   })
   return Effect.matchCauseEffect(submitted, {
-    onFailure: (cause) => Effect.failCause(Cause.map(cause, (error) => failure(name, lanes, error))),
+    onFailure: (cause) => Effect.failCause(Cause.map(cause, (error) => failure(nameOf(operation), lanes, error))),
     onSuccess: (batch) => {
       if (span !== undefined && span._tag === "Span") span.attribute("checkpoint.batch", batch)
       return Effect.void

@@ -15,25 +15,34 @@ export const make = (): Store<never> => {
     spaces.set(name, space)
     return space
   }
+  const put = ({ blobs, checkpoint }: Record.PutRows): void => {
+    const space = spaceOf(checkpoint)
+    for (const blob of blobs) keepFirst(space.blobs, joined(blob.channel, blob.version), blob)
+    const old = space.checkpoints.get(checkpoint.checkpointId)
+    space.checkpoints.set(checkpoint.checkpointId, old ? { ...checkpoint, parentId: old.parentId } : checkpoint)
+  }
+  const putWrites = ({ key, rows }: Record.WritesRows): void => {
+    const { writes } = spaceOf(key)
+    const ofCheckpoint = writes.get(key.checkpointId) ?? new Map<string, Record.WriteRow>()
+    writes.set(key.checkpointId, ofCheckpoint)
+    for (const row of rows) {
+      const name = joined(row.taskId, String(row.idx))
+      const old = ofCheckpoint.get(name)
+      if (old === undefined) ofCheckpoint.set(name, row)
+      else if (row.idx < 0) ofCheckpoint.set(name, { ...row, taskPath: old.taskPath })
+    }
+  }
   return {
-    put: ({ blobs, checkpoint }) =>
+    put: (rows) => Effect.sync(() => put(rows)),
+    putWrites: (rows) => Effect.sync(() => putWrites(rows)),
+    commit: (rows) =>
       Effect.sync(() => {
-        const space = spaceOf(checkpoint)
-        for (const blob of blobs) keepFirst(space.blobs, joined(blob.channel, blob.version), blob)
-        const old = space.checkpoints.get(checkpoint.checkpointId)
-        space.checkpoints.set(checkpoint.checkpointId, old ? { ...checkpoint, parentId: old.parentId } : checkpoint)
+        put(rows.put)
+        rows.writes.forEach(putWrites)
       }),
-    putWrites: (key, rows) =>
+    deleteThread: (threadId) =>
       Effect.sync(() => {
-        const { writes } = spaceOf(key)
-        const ofCheckpoint = writes.get(key.checkpointId) ?? new Map<string, Record.WriteRow>()
-        writes.set(key.checkpointId, ofCheckpoint)
-        for (const row of rows) {
-          const name = joined(row.taskId, String(row.idx))
-          const old = ofCheckpoint.get(name)
-          if (old === undefined) ofCheckpoint.set(name, row)
-          else if (row.idx < 0) ofCheckpoint.set(name, { ...row, taskPath: old.taskPath })
-        }
+        for (const name of spaces.keys()) if (name.startsWith(joined(threadId, ""))) spaces.delete(name)
       }),
     get: (place, checkpointId) =>
       Effect.sync(() => {

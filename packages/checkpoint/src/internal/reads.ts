@@ -24,7 +24,7 @@ export const make = (
   sql: SqlClient,
   schema: string,
   byCodePoint: boolean
-): Omit<Store<SqlError>, "put" | "putWrites"> => {
+): Pick<Store<SqlError>, "get" | "page" | "writesTo" | "ancestors"> => {
   const table = (name: string) => `${quote(schema)}.${name}`
   const c = byCodePoint ? "" : ' COLLATE "C"'
 

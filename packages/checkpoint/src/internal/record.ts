@@ -51,6 +51,19 @@ export interface PutRows {
   readonly blobs: ReadonlyArray<BlobRow>
 }
 
+/** What a task has written on top of a checkpoint: sorted by key, no key twice. @internal */
+export interface WritesRows {
+  readonly key: Key
+  readonly rows: ReadonlyArray<WriteRow>
+}
+
+/** @internal */
+export interface CommitRows {
+  readonly put: PutRows
+  /** In the order in which they are done; none of them is empty. */
+  readonly writes: ReadonlyArray<WritesRows>
+}
+
 /** A checkpoint with all its rows, these in any order. @internal */
 export interface Found {
   readonly checkpoint: CheckpointRow
@@ -97,14 +110,11 @@ export const fromPut = Effect.fnUntraced(function* (
   }
 })
 
-/** Sorted by their key; no key twice. @internal */
+/** @internal */
 export const fromPutWrites = Effect.fnUntraced(function* (
   codec: Codec.Service,
   options: Checkpointer.PutWritesOptions
-): Effect.fn.Return<
-  { readonly key: Key; readonly rows: ReadonlyArray<WriteRow> },
-  InvalidIdentifier | SerializationError
-> {
+): Effect.fn.Return<WritesRows, InvalidIdentifier | SerializationError> {
   const { checkpointId, namespace = "", taskId, taskPath = "", threadId } = options
   const thread = threadParts(threadId, namespace)
   yield* valid([...thread, ["checkpointId", checkpointId], ["taskId", taskId, "mayBeEmpty"]])
@@ -118,6 +128,19 @@ export const fromPutWrites = Effect.fnUntraced(function* (
     rows.set(idx, { taskId, taskPath, idx, channel, type, blob: data })
   }
   return { key: { threadId, namespace, checkpointId }, rows: [...rows.values()].sort((a, b) => a.idx - b.idx) }
+})
+
+/** @internal */
+export const fromCommit = Effect.fnUntraced(function* (
+  codec: Codec.Service,
+  options: Checkpointer.CommitOptions
+): Effect.fn.Return<CommitRows, InvalidIdentifier | SerializationError> {
+  const put = yield* fromPut(codec, options)
+  const { checkpointId, namespace, threadId } = put.checkpoint
+  const writes = yield* Effect.forEach(options.writes, (written) =>
+    fromPutWrites(codec, { ...written, threadId, namespace, checkpointId: written.checkpointId ?? checkpointId })
+  )
+  return { put, writes: writes.filter(({ rows }) => rows.length > 0) }
 })
 
 /** Special writes have places of their own, where the last one stays; at a place from zero on the first one does. */

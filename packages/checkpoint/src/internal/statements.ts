@@ -14,7 +14,7 @@ import type { Store } from "./store.ts"
 export const quote = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`
 
 /** @internal */
-export interface Statements extends Pick<Store<SqlError>, "put" | "putWrites"> {
+export interface Statements extends Pick<Store<SqlError>, "put" | "putWrites" | "deleteThread"> {
   /** All of it or nothing. */
   readonly batch: (batch: Batch) => Effect.Effect<void, SqlError>
 }
@@ -61,6 +61,14 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
 
+  // In one statement, so of whatever is committed meanwhile it takes all or nothing.
+  const deleteThread = `WITH blobs AS (
+  DELETE FROM ${table("checkpoint_blobs")} WHERE thread_id = $1::text
+), writes AS (
+  DELETE FROM ${table("checkpoint_writes")} WHERE thread_id = $1::text
+)
+DELETE FROM ${table("checkpoints")} WHERE thread_id = $1::text`
+
   const execute = (statement: string, parameters: ReadonlyArray<unknown>) =>
     Effect.asVoid(sql.unsafe(statement, parameters).values)
 
@@ -78,7 +86,7 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
         PgArray.text(blobs.map(({ type }) => type)),
         PgArray.bytea(blobs.map(({ blob }) => blob))
       ]),
-    putWrites: ({ checkpointId, namespace, threadId }, rows) =>
+    putWrites: ({ key: { checkpointId, namespace, threadId }, rows }) =>
       execute(putWrites, [
         threadId,
         namespace,
@@ -90,6 +98,7 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
         PgArray.bytea(rows.map(({ blob }) => blob)),
         PgArray.text(rows.map(({ taskPath }) => taskPath))
       ]),
+    deleteThread: (threadId) => execute(deleteThread, [threadId]),
     batch: ({ blobs, checkpoints, writes }) =>
       execute(batch, [
         PgArray.text(checkpoints.map(({ threadId }) => threadId)),

@@ -37,7 +37,9 @@ export interface PageQuery {
 /** Takes and gives rows. Each operation is atomic; what writes may fail with `W`. @internal */
 export interface Store<E, W = E> {
   readonly put: (rows: Record.PutRows) => Effect.Effect<void, W>
-  readonly putWrites: (key: Key, rows: ReadonlyArray<Record.WriteRow>) => Effect.Effect<void, W>
+  readonly putWrites: (writes: Record.WritesRows) => Effect.Effect<void, W>
+  readonly commit: (commit: Record.CommitRows) => Effect.Effect<void, W>
+  readonly deleteThread: (threadId: string) => Effect.Effect<void, W>
   /** The latest checkpoint without an id. */
   readonly get: (place: Place, checkpointId: string | undefined) => Effect.Effect<Record.Found | undefined, E>
   /** Ordered by id, then thread, then namespace, all by code point and from the greatest down. */
@@ -78,9 +80,20 @@ export const toService = (
       "Checkpointer.putWrites",
       () => Span.attributes(options),
       (annotate) =>
-        Effect.flatMap(Record.fromPutWrites(codec, options), ({ key, rows }) => {
-          Span.annotateSizes(annotate, rows)
-          return rows.length === 0 ? Effect.void : store.putWrites(key, rows)
+        Effect.flatMap(Record.fromPutWrites(codec, options), (writes) => {
+          Span.annotateSizes(annotate, writes.rows)
+          return writes.rows.length === 0 ? Effect.void : store.putWrites(writes)
+        })
+    ),
+  commit: (options) =>
+    Span.withChildSpan(
+      "Checkpointer.commit",
+      () => Span.attributes({ ...options, checkpointId: options.checkpoint.id }),
+      (annotate) =>
+        Effect.flatMap(Record.fromCommit(codec, options), (commit) => {
+          const { put, writes } = commit
+          Span.annotateSizes(annotate, [...put.blobs, ...writes.flatMap(({ rows }) => rows)])
+          return Effect.as(writes.length === 0 ? store.put(put) : store.commit(commit), Record.keyOf(put.checkpoint))
         })
     ),
   get: (options) =>
@@ -112,5 +125,11 @@ export const toService = (
             return DeltaHistory.fromAncestors(codec, channels, ancestors)
           })
         })
+    ),
+  deleteThread: (threadId) =>
+    Span.withChildSpan(
+      "Checkpointer.deleteThread",
+      () => Span.listAttributes({ threadId }),
+      () => Effect.zipRight(Record.valid([["threadId", threadId]]), store.deleteThread(threadId))
     )
 })

@@ -477,7 +477,7 @@ const content = (kind: "put" | "writes" | "barrier", threadId: string, n: number
     const indices = [-3, -1, 0, 1, 2].filter(() => random.next() < 0.5)
     const taskId = random.pick(["t", "u"])
     const rows = indices.map((idx) => ({ taskId, taskPath: `p${n}`, idx, channel: "c", type: "json", blob: bytes(n) }))
-    return { _tag: "Writes", key, rows }
+    return { _tag: "Writes", rows: { key, rows } }
   }
   const channels = ["a", "b", "\uFFFD", "\u{1F388}"].filter(() => random.next() < 0.5)
   const blobs = channels.map((channel) => ({ channel, version: random.pick(["1", "2"]), type: "json", blob: bytes(n) }))

@@ -9,13 +9,14 @@
  */
 import type { Key } from "../../Checkpoint.ts"
 import * as Order from "../order.ts"
-import type { BlobRow, CheckpointRow, PutRows, WriteRow } from "../record.ts"
+import type { BlobRow, CheckpointRow, CommitRows, PutRows, WriteRow, WritesRows } from "../record.ts"
 import type { Place } from "../store.ts"
 
 /** @internal */
 export type Item =
   | { readonly _tag: "Put"; readonly rows: PutRows }
-  | { readonly _tag: "Writes"; readonly key: Key; readonly rows: ReadonlyArray<WriteRow> }
+  | { readonly _tag: "Writes"; readonly rows: WritesRows }
+  | { readonly _tag: "Commit"; readonly rows: CommitRows }
 
 /** @internal */
 export interface Batch {
@@ -29,38 +30,50 @@ export const merge = (items: ReadonlyArray<Item>): Batch => {
   const checkpoints = new Map<string, CheckpointRow>()
   const blobs = new Map<string, Batch["blobs"][number]>()
   const writes = new Map<string, Batch["writes"][number]>()
+  const put = (rows: PutRows): void => {
+    const { checkpoint } = rows
+    const prefix = placed(checkpoint)
+    const name = prefix + checkpoint.checkpointId
+    const old = checkpoints.get(name)
+    checkpoints.set(name, old === undefined ? checkpoint : { ...checkpoint, parentId: old.parentId })
+    for (const row of rows.blobs) {
+      const name = `${prefix}${row.channel}\0${row.version}`
+      if (!blobs.has(name)) blobs.set(name, { place: checkpoint, row })
+    }
+  }
+  const putWrites = ({ key, rows }: WritesRows): void => {
+    const prefix = `${placed(key)}${key.checkpointId}\0`
+    for (const row of rows) {
+      const name = `${prefix}${row.taskId}\0${row.idx}`
+      const old = writes.get(name)
+      if (old === undefined) writes.set(name, { key, row })
+      else if (row.idx < 0) writes.set(name, { key, row: { ...row, taskPath: old.row.taskPath } })
+    }
+  }
   for (const item of items) {
-    if (item._tag === "Put") {
-      const { checkpoint } = item.rows
-      const prefix = placed(checkpoint)
-      const name = prefix + checkpoint.checkpointId
-      const old = checkpoints.get(name)
-      checkpoints.set(name, old === undefined ? checkpoint : { ...checkpoint, parentId: old.parentId })
-      for (const row of item.rows.blobs) {
-        const name = `${prefix}${row.channel}\0${row.version}`
-        if (!blobs.has(name)) blobs.set(name, { place: checkpoint, row })
-      }
-    } else {
-      const prefix = `${placed(item.key)}${item.key.checkpointId}\0`
-      for (const row of item.rows) {
-        const name = `${prefix}${row.taskId}\0${row.idx}`
-        const old = writes.get(name)
-        if (old === undefined) writes.set(name, { key: item.key, row })
-        else if (row.idx < 0) writes.set(name, { key: item.key, row: { ...row, taskPath: old.row.taskPath } })
-      }
+    if (item._tag === "Put") put(item.rows)
+    else if (item._tag === "Writes") putWrites(item.rows)
+    else {
+      put(item.rows.put)
+      item.rows.writes.forEach(putWrites)
     }
   }
   return { checkpoints: sorted(checkpoints), blobs: sorted(blobs), writes: sorted(writes) }
 }
 
 /** What an operation weighs in a queue: its values, and something for the rest. @internal */
-export const bytesOf = (item: Item): number => {
-  const rows = item._tag === "Put" ? item.rows.blobs : item.rows
-  let bytes = 256 + 128 * rows.length
-  for (const { blob } of rows) bytes += blob === null ? 0 : blob.byteLength
-  if (item._tag === "Put") bytes += item.rows.checkpoint.checkpoint.length + item.rows.checkpoint.metadata.length
-  return bytes
-}
+export const bytesOf = ({ _tag, rows }: Item): number =>
+  _tag === "Put"
+    ? bytesOfPut(rows)
+    : _tag === "Writes"
+      ? bytesOfRows(rows.rows)
+      : rows.writes.reduce((bytes, { rows }) => bytes + bytesOfRows(rows), bytesOfPut(rows.put))
+
+const bytesOfPut = ({ blobs, checkpoint }: PutRows): number =>
+  bytesOfRows(blobs) + checkpoint.checkpoint.length + checkpoint.metadata.length
+
+const bytesOfRows = (rows: ReadonlyArray<{ readonly blob: Uint8Array | null }>): number =>
+  rows.reduce((bytes, { blob }) => bytes + 128 + (blob === null ? 0 : blob.byteLength), 256)
 
 // Identifiers hold no NUL, so it can stand between them; it sorts before all that they hold.
 const placed = ({ namespace, threadId }: Place): string => `${threadId}\0${namespace}\0`
