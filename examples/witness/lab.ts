@@ -4,7 +4,7 @@
 import { type Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
 import { PgPool, type PgPoolConfig, PgPoolMetrics } from "@checkpool/pg"
 import type { PoolStats } from "@checkpool/pool"
-import { Effect, Layer, Metric } from "effect"
+import { Effect, Layer, Metric, Schedule } from "effect"
 import { sum } from "./measure.ts"
 import { applicationName } from "./observer.ts"
 import type { Progress } from "./progress.ts"
@@ -42,6 +42,8 @@ export const observe = <A, E>(
     readonly name: string
     readonly place: Place
     readonly config: Omit<PgPoolConfig.PgPoolConfig, "url" | "name">
+    /** False: each write takes a connection of its own. Default: writes that come together share a statement. */
+    readonly groupCommit?: boolean
   },
   run: (samples: Samples) => Effect.Effect<A, E, Checkpointer.Checkpointer | PgPool.PgPool>
 ): Effect.Effect<Observed<A>, E | WitnessError> =>
@@ -55,12 +57,17 @@ export const observe = <A, E>(
       observer: { acquired: (waitMillis) => void samples.push(waitMillis) }
     }
     const pool = Layer.catchAll(PgPool.layer(config), (error) => Layer.effectContext(connectionError(config, error)))
-    const live = SqlCheckpointer.layer({ schema: target.schema, setup: "none" }).pipe(
+    const live = SqlCheckpointer.layer({
+      schema: target.schema,
+      setup: "none",
+      ...(options.groupCommit === false ? { groupCommit: false } : {})
+    }).pipe(
       Layer.mapError((cause) => new WitnessError({ message: `The tables can't be used: ${reason(cause)}.`, cause })),
       Layer.provideMerge(pool)
     )
     const [[value, stats], peak] = yield* Effect.gen(function* () {
       const value = yield* run(samples)
+      yield* settled
       return [value, (yield* PgPool.PgPool).unsafeStats()] as const
     }).pipe(Effect.provide(live), target.observer.withPeak)
     return {
@@ -72,6 +79,19 @@ export const observe = <A, E>(
       histogram: yield* histogram(options.name, samples)
     }
   })
+
+/**
+ * Waits, for a while, until nobody holds a connection or waits for one. A caller has its answer before the connection is
+ * given back, and who was interrupted leaves work behind that others share.
+ */
+export const settled: Effect.Effect<void, never, PgPool.PgPool> = Effect.flatMap(PgPool.PgPool, (pool) =>
+  pool.stats.pipe(
+    Effect.repeat({
+      until: ({ leased, waiting }) => leased === 0 && waiting === 0,
+      schedule: Schedule.intersect(Schedule.spaced("1 millis"), Schedule.recurUpTo("5 seconds"))
+    })
+  )
+)
 
 /** Makes the tables, once, for all phases. */
 export const migrate = (target: Target): Effect.Effect<void, WitnessError> =>

@@ -1,6 +1,7 @@
 /**
  * Before and after: the same conversations on the same checkpointer, first with a new connection for each write and then
- * with the pool.
+ * with the pool. Each write takes a connection of its own, so that the pool is the only difference; what group commit
+ * adds is a phase by itself.
  */
 import { PgPool, type PgPoolConfig } from "@checkpool/pg"
 import { Effect } from "effect"
@@ -16,6 +17,7 @@ export interface Phase {
   readonly place: Place
   readonly mode: Mode
   readonly callers: number
+  readonly groupCommit: boolean
   /** Longer than this, up to four times, if it has made fewer writes. */
   readonly seconds: number
   readonly leastPuts: number
@@ -26,32 +28,45 @@ export const of = ({ settings, target }: Pick<Lab.Lab, "settings" | "target">): 
   [...target.ways.keys()].flatMap((place) => {
     const { crowd, leastPuts, seconds, threads } = settings
     // Alone, since callers that open connections side by side get into each other's way on a small machine.
-    const alone = { place, mode: "before", callers: 1, seconds: seconds / 3, leastPuts: 20 } as const
+    const before = { place, mode: "before", groupCommit: false } as const
+    const after = { place, mode: "after", groupCommit: false, seconds } as const
+    const many = { callers: crowd * target.max, leastPuts }
     return [
-      ...(threads === 1 ? [] : [alone]),
-      { place, mode: "before", callers: threads, seconds, leastPuts: 50 },
-      { place, mode: "after", callers: threads, seconds, leastPuts: Math.min(leastPuts, 20 * threads) },
-      { place, mode: "after", callers: crowd * target.max, seconds, leastPuts }
-    ] as const
+      ...(threads === 1 ? [] : [{ ...before, callers: 1, seconds: seconds / 3, leastPuts: 20 }]),
+      { ...before, callers: threads, seconds, leastPuts: 50 },
+      { ...after, callers: threads, leastPuts: Math.min(leastPuts, 20 * threads) },
+      { ...after, ...many },
+      { ...after, ...many, groupCommit: true }
+    ]
   })
 
 /** Some writes by each way that are not counted, so that the first phase does not pay for a cold program. */
 export const warmUp = (lab: Lab.Lab): Effect.Effect<unknown, WitnessError> =>
   Effect.forEach(["before", "after"] as const, (mode) =>
-    run(lab, { place: "direct", mode, callers: 10, seconds: lab.settings.seconds / 5, leastPuts: 50 }, "warm-up")
+    run(
+      lab,
+      { place: "direct", mode, groupCommit: false, callers: 10, seconds: lab.settings.seconds / 5, leastPuts: 50 },
+      false
+    )
   )
 
-export const title = ({ callers, mode, place }: Pick<Phase, "callers" | "mode" | "place">): string =>
-  `${mode}, ${place === "relay" ? "10 ms away" : "direct"}, ${callers} ${callers === 1 ? "caller" : "callers"}`
+type Kind = Pick<Phase, "callers" | "groupCommit" | "mode">
 
-export const run = (lab: Lab.Lab, phase: Phase, kind = "phase"): Effect.Effect<PhaseResult, WitnessError> =>
+/** What is told apart in the phase's place, and by how many callers. */
+export const kind = ({ groupCommit, mode }: Kind): string => (groupCommit ? "grouped" : mode)
+export const callers = ({ callers }: Kind): string => `${callers} ${callers === 1 ? "caller" : "callers"}`
+
+export const title = (phase: Phase): string =>
+  `${kind(phase)}, ${phase.place === "relay" ? "10 ms away" : "direct"}, ${callers(phase)}`
+
+export const run = (lab: Lab.Lab, phase: Phase, counted = true): Effect.Effect<PhaseResult, WitnessError> =>
   Effect.gen(function* () {
     const { target } = lab
     const outcome = new Workload.Outcome()
-    const name = `${kind} ${phase.place} ${phase.mode} ${phase.callers}`
+    const name = `${counted ? "phase" : "warm-up"}: ${title(phase)}`
     const observed = yield* Lab.observe(
       lab,
-      { name, place: phase.place, config: configOf(phase.mode, target) },
+      { name, place: phase.place, config: configOf(phase.mode, target), groupCommit: phase.groupCommit },
       (samples) =>
         Effect.gen(function* () {
           if (phase.mode === "after" && phase.callers <= target.max) yield* openFor(phase.callers)
@@ -67,7 +82,7 @@ export const run = (lab: Lab.Lab, phase: Phase, kind = "phase"): Effect.Effect<P
           return { first, seconds: ((yield* Workload.now) - began) / 1000 }
         })
     ).pipe(
-      kind === "phase"
+      counted
         ? (effect) =>
             lab.progress.during(
               title(phase),
@@ -81,6 +96,7 @@ export const run = (lab: Lab.Lab, phase: Phase, kind = "phase"): Effect.Effect<P
       place: phase.place,
       mode: phase.mode,
       callers: phase.callers,
+      groupCommit: phase.groupCommit,
       max: target.max,
       seconds,
       puts: outcome.latencies.length,

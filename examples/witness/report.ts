@@ -3,6 +3,7 @@
  */
 import type { Summary } from "./measure.ts"
 import { counters } from "./observer.ts"
+import { callers, kind } from "./phases.ts"
 import type { Findings, PhaseResult } from "./result.ts"
 import { adversity } from "./settings.ts"
 import { align, type Paint, wrap } from "./table.ts"
@@ -14,6 +15,7 @@ export const render = (findings: Findings, verdicts: ReadonlyArray<Verdict>, pai
   [
     ...phasesTable(findings, paint),
     paint.dim("acquisition: from asking for a connection to having an open one; put: from the call to its success"),
+    paint.dim("grouped: writes that come together share a statement; else each takes a connection of its own"),
     "",
     ...saturationLines(findings, paint),
     "",
@@ -61,7 +63,7 @@ const groupWidth = (rows: ReadonlyArray<ReadonlyArray<string>>, from: number): n
   [0, 1, 2].reduce((total, i) => total + 2 + Math.max(...rows.map((row) => row[from + i]?.length ?? 0)), -2)
 
 const phaseRow = (phase: PhaseResult): ReadonlyArray<string> => [
-  `  ${phase.mode}, ${phase.callers} ${phase.callers === 1 ? "caller" : "callers"}`,
+  `  ${kind(phase)}, ${callers(phase)}`,
   ...percentiles(phase.acquisition),
   ...percentiles(phase.put),
   phase.putsPerSecond.toFixed(0),

@@ -13,6 +13,8 @@ export interface PhaseResult {
   readonly place: Place
   readonly mode: Mode
   readonly callers: number
+  /** Whether writes that came together shared statements, and so connections. */
+  readonly groupCommit: boolean
   /** The maximum of the pool. */
   readonly max: number
   readonly seconds: number

@@ -2,7 +2,6 @@
  * Far more callers than connections, and little patience: everybody gets an answer, and soon.
  */
 import { Checkpointer } from "@checkpool/checkpoint"
-import { PgPool } from "@checkpool/pg"
 import { Duration, Effect } from "effect"
 import * as Lab from "./lab.ts"
 import { summary, tally } from "./measure.ts"
@@ -39,7 +38,9 @@ export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError>
           acquireTimeout,
           maxWaiting,
           start: "min"
-        }
+        },
+        // Which would absorb them all: five connections are enough for writes that share statements.
+        groupCommit: false
       },
       () =>
         Effect.gen(function* () {
@@ -53,7 +54,7 @@ export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError>
             cutOff
           )
           const slowestMillis = Math.max(0, ...answers.map(({ after }) => after))
-          yield* settled
+          yield* Lab.settled
           const afterwards: Array<Answer> = []
           yield* call(lab, afterwards)
           return { slowestMillis, servedAfterwards: afterwards[0]?.error === undefined }
@@ -108,11 +109,3 @@ const call = (lab: Lab.Lab, answers: Array<Answer>) =>
     })
     answers.push({ error: outcome.failures[0], after: (yield* Workload.now) - began })
   })
-
-/** Callers whose answer came at the last moment may still be giving back. */
-const settled = Effect.flatMap(PgPool.PgPool, (pool) =>
-  pool.stats.pipe(
-    Effect.repeat({ until: ({ leased, waiting }) => leased === 0 && waiting === 0 }),
-    Effect.timeoutOption("1 second")
-  )
-)

@@ -7,10 +7,17 @@ import type { Place } from "../../examples/witness/target.ts"
 const histogram = { count: 1000, sum: 1.5, samples: 1000, samplesSum: 1.5 }
 const left = { leased: 0, waiting: 0, connections: 0 }
 
-const phase = (place: Place, mode: Mode, callers: number, acquisitionMillis: number): PhaseResult => ({
+const phase = (
+  place: Place,
+  mode: Mode,
+  callers: number,
+  acquisitionMillis: number,
+  groupCommit = false
+): PhaseResult => ({
   place,
   mode,
   callers,
+  groupCommit,
   max: 100,
   seconds: 2.5,
   puts: 1000,
@@ -49,7 +56,8 @@ export const good: Findings = {
     phase(place, "before", 1, 6),
     phase(place, "before", 10, 50),
     phase(place, "after", 10, 0.002),
-    phase(place, "after", 400, 300)
+    phase(place, "after", 400, 300),
+    phase(place, "after", 400, 3, true)
   ]),
   saturation: {
     callers: 400,

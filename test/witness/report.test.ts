@@ -13,7 +13,7 @@ describe("The report", () => {
 
   it("has a row for each phase and the ratio where there were as many callers", () => {
     const lines = report().split("\n")
-    expect(lines.filter((line) => /^ {2}(before|after), \d+ caller/.test(line)).length).toBe(8)
+    expect(lines.filter((line) => /^ {2}(before|after|grouped), \d+ caller/.test(line)).length).toBe(10)
     const ratios = lines.filter((line) => line.startsWith("  times better"))
     expect(ratios.length).toBe(2)
     expect(ratios[0]).toMatch(/25000x +25000x +25000x/)
@@ -22,7 +22,7 @@ describe("The report", () => {
   it("aligns its columns", () => {
     const rows = report()
       .split("\n")
-      .filter((line) => /^ {2}(before|after), \d+ caller/.test(line))
+      .filter((line) => /^ {2}(before|after|grouped), \d+ caller/.test(line))
     expect(new Set(rows.map(({ length }) => length)).size).toBe(1)
   })
 

@@ -39,12 +39,13 @@ it.live(
       expect(found.verdicts.filter(({ passed }) => !passed)).toEqual([])
       expect(found.verdicts.length).toBe(8)
       expect([found.passed, code]).toEqual([true, 0])
-      expect(found.phases.map(({ callers, mode, place }) => [place, mode, callers])).toEqual(
+      expect(found.phases.map(({ callers, groupCommit, mode, place }) => [place, mode, callers, groupCommit])).toEqual(
         ["direct", "relay"].flatMap((place) => [
-          [place, "before", 1],
-          [place, "before", 10],
-          [place, "after", 10],
-          [place, "after", 400]
+          [place, "before", 1, false],
+          [place, "before", 10, false],
+          [place, "after", 10, false],
+          [place, "after", 400, false],
+          [place, "after", 400, true]
         ])
       )
       for (const { acquisition, mode, place } of found.phases) {
