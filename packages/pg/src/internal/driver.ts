@@ -28,6 +28,7 @@ interface Innards {
   readonly port: number
   readonly ssl: boolean | object
   readonly sslNegotiation: string
+  readonly readyForQuery: boolean | undefined
   _getActiveQuery(): unknown
 }
 
@@ -62,6 +63,13 @@ export const isOpen = (client: Pg.Client): boolean => !innards(client).connectio
 
 /** Whether a query of whatever kind is under way. @internal */
 export const isBusy = (client: Pg.Client): boolean => Boolean(innards(client)._getActiveQuery())
+
+/**
+ * Whether the server awaits a query. Right after an error it is not busy any more, but not yet ready either.
+ *
+ * @internal
+ */
+export const isReady = (client: Pg.Client): boolean => innards(client).readyForQuery === true
 
 /**
  * Closes a cursor whose query is still under way, and calls back once the session is quiet. One that the server has
@@ -145,9 +153,9 @@ export const closeStatements = (client: Pg.Client, names: ReadonlyArray<string>)
 }
 
 /** Forgets what was prepared, when the server has. @internal */
-export const forgetStatements = (client: Pg.Client, name?: string): void => {
+export const forgetStatements = (client: Pg.Client): void => {
   const { parsedStatements } = innards(client).connection
-  for (const each of name === undefined ? Object.keys(parsedStatements) : [name]) delete parsedStatements[each]
+  for (const name of Object.keys(parsedStatements)) delete parsedStatements[name]
 }
 
 /**

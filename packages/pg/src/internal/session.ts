@@ -1,54 +1,92 @@
 /**
- * What a statement's text says about its session.
- *
- * A session that only ran plain statements needs no reset. A false alarm costs a round trip, a miss a dirty session, so
- * in doubt it is dirty: `DO` and `CALL` may hide anything. Functions of your own that do are not seen. An open
- * transaction is not looked for here: the server says so itself after each statement.
+ * What one connection knows of its session: the driver's client, whose turn it is, what may be left behind for the next
+ * borrower, and whether it is of any use at all. What is done with it is in `query`, `cursor`, `cancel`, `reset`, `close`.
  */
+import { SqlError } from "@effect/sql/SqlError"
+import type * as Pg from "pg"
+import type { PgPoolConfig } from "../PgPoolConfig.ts"
+import { defaults } from "../PgPoolConfig.ts"
+import * as SqlState from "../SqlState.ts"
+import * as Driver from "./driver.ts"
+import { StatementCache } from "./statementCache.ts"
+import type { Traits } from "./traits.ts"
+import { Turn } from "./turn.ts"
 
 /** @internal */
-export interface Traits {
-  /** May leave something behind: a setting, a lock, a temporary table, a subscription, … */
-  readonly dirties: boolean
-  /** One plain query or change of data, which is worth a prepared statement. */
-  readonly preparable: boolean
+export class Session {
+  readonly pg: Pg.Client
+  readonly config: PgPoolConfig
+  readonly turn = new Turn()
+  readonly cache: StatementCache
+  /** Statements run so far. */
+  statements = 0
+  /** Why it is of no use any more, once it is. */
+  broken: unknown = undefined
+  /** It may hold something that the next borrower must not find. */
+  touched = false
+  /** A check is under way: whoever gives up on it has waited in vain. */
+  pinging = false
+  private readonly listeners: Array<(cause: unknown) => void> = []
+
+  constructor(pg: Pg.Client, config: PgPoolConfig) {
+    this.pg = pg
+    this.config = config
+    const cached = config.pooler === undefined ? (config.statementCacheSize ?? defaults.statementCacheSize) : 0
+    this.cache = new StatementCache(cached)
+    // Without a listener, a socket that breaks while idle ends the process.
+    pg.on("error", (cause) => this.break(cause))
+    pg.on("end", () => this.break(new Error("The connection was closed")))
+  }
+
+  get inTransaction(): boolean {
+    return this.pg.getTransactionStatus() !== "I"
+  }
+
+  get dirty(): boolean {
+    return this.touched || !this.turn.free || this.inTransaction
+  }
+
+  begin({ dirties }: Traits): void {
+    this.statements++
+    if (dirties) this.touched = true
+  }
+
+  onBroken(listener: (cause: unknown) => void): void {
+    if (this.broken === undefined) this.listeners.push(listener)
+    else listener(this.broken)
+  }
+
+  break(cause: unknown): void {
+    if (this.broken !== undefined) return
+    this.broken = cause
+    for (const listener of this.listeners) listener(cause)
+    this.listeners.length = 0
+  }
+
+  cut(cause: unknown): void {
+    this.break(cause)
+    Driver.cut(this.pg)
+  }
+
+  /** What becomes of a statement on a connection that is broken: it is not sent. */
+  gone(): SqlError {
+    return new SqlError({
+      cause: new Error("Connection terminated: it broke before", { cause: this.broken }),
+      message: "Failed to execute statement"
+    })
+  }
+
+  /** An error is told once the session is quiet again, so that nothing else runs before its ReadyForQuery. */
+  fail(cause: Error, tell: (error: SqlError) => void): void {
+    const sqlState = SqlState.of(cause)
+    if (sqlState === undefined ? Driver.isQueryTimeout(cause) : SqlState.evicts(sqlState)) this.break(cause)
+    const error = new SqlError({ cause, message: "Failed to execute statement" })
+    if (this.broken !== undefined || sqlState === undefined || Driver.isReady(this.pg)) tell(error)
+    else Driver.whenQuiet(this.pg, () => tell(error))
+  }
+
+  forgetPrepared(): void {
+    this.cache.clear()
+    Driver.forgetStatements(this.pg)
+  }
 }
-
-/** Comments, and the literals that may only look as if there was one in them. */
-const opaque = /'[^']*'|"[^"]*"|\$(\w*)\$[\s\S]*?\$\1\$|\/\*[\s\S]*?\*\/|--[^\n]*/g
-
-const isComment = (match: string) => match.startsWith("--") || match.startsWith("/*")
-
-const atStart =
-  /(?:^|;)\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset\b|discard\b|deallocate\b|listen\b|prepare\b|declare\b|load\b|do\b|call\b|create\s+(?:or\s+replace\s+)?(?:(?:local|global)\s+)?temp)/i
-
-const anywhere =
-  /\bset_config\s*\(|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\binto\s+(?:(?:local|global)\s+)?temp|\bpg_temp|\bupdate\s+(?:pg_catalog\.)?pg_settings\b/i
-
-const dirties = (text: string) => atStart.test(text) || anywhere.test(text)
-
-const plain = /^\s*(?:select|insert|update|delete|merge|with|values)\b[^;]*;?\s*$/i
-
-const limit = 1000
-const known = new Map<string, Traits>()
-
-/** @internal */
-export const traitsOf = (text: string): Traits => {
-  const before = known.get(text)
-  if (before !== undefined) return before
-  const bare = text.replace(opaque, (match) => (isComment(match) ? " " : match))
-  // As it stands too: backslashes may end a literal elsewhere.
-  const traits = { dirties: dirties(bare) || dirties(text), preparable: plain.test(bare) }
-  // Texts with values spliced in would fill it without end.
-  if (known.size >= limit) known.clear()
-  known.set(text, traits)
-  return traits
-}
-
-/**
- * Does what `DISCARD ALL` does, in one round trip also when a transaction is open: `DISCARD ALL` itself can't run in the
- * same text as a `ROLLBACK`. Settings return to what the start-up of the connection asked for.
- */
-export const resetText = (inTransaction: boolean): string =>
-  `${inTransaction ? "ROLLBACK; " : ""}CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; ` +
-  "UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"

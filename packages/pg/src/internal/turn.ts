@@ -3,6 +3,8 @@
  *
  * `pg` would queue statements by itself, but then a cancel meant for one that waits would hit the one that runs.
  */
+import * as Effect from "effect/Effect"
+
 /** @internal */
 export class Turn {
   private taken = false
@@ -34,4 +36,24 @@ export class Turn {
     if (next === undefined) this.taken = false
     else next()
   }
+
+  /** Waits for the turn. Whoever has got it calls `pass` once; an interrupted wait holds nothing. */
+  readonly take: Effect.Effect<void> = Effect.uninterruptibleMask((restore) => {
+    let come = false
+    let resume: () => void
+    const start = () => {
+      come = true
+      resume()
+    }
+    const waiting = Effect.async<void>((done) => {
+      resume = () => done(Effect.void)
+      this.enter(start)
+    })
+    return Effect.onError(restore(waiting), () =>
+      Effect.sync(() => {
+        if (come) this.pass()
+        else this.leave(start)
+      })
+    )
+  })
 }

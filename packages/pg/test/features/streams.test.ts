@@ -63,7 +63,7 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("streams
     }).pipe(Effect.provide(poolLayer({ maxConnections: 3 })))
   )
 
-  it.scoped("one that is interrupted while the server is at work ends the work and holds no connection", () =>
+  it.scoped("one that is interrupted while the server is at work ends the work and gives its connection back", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const pool = yield* PgPool.PgPool
@@ -79,7 +79,35 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("streams
       yield* Fiber.interrupt(fiber)
       yield* eventually(working, (rows) => rows.length === 0)
       expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
-      expect(yield* pool.stats).toMatchObject({ leased: 0, waiting: 0 })
+      expect(yield* pool.stats).toMatchObject({ leased: 0, waiting: 0, opened: 1, closed: 0 })
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
+  )
+
+  it.scoped("one that waits for another on the same connection can be interrupted, and harms it not", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const pool = yield* PgPool.PgPool
+      const sum = yield* sql.withTransaction(
+        Effect.gen(function* () {
+          let waited = false
+          const first = sql<{ n: number }>`SELECT generate_series(1, 1000) AS n`.stream.pipe(
+            Stream.tap(() =>
+              Effect.gen(function* () {
+                if (waited) return
+                waited = true
+                const second = yield* Effect.fork(Stream.runDrain(sql`SELECT 2`.stream))
+                yield* Effect.yieldNow()
+                yield* Fiber.interrupt(second)
+              })
+            )
+          )
+          const sum = yield* Stream.runFold(first, 0, (sum, { n }) => sum + n)
+          expect(yield* sql`SELECT 3 AS three`).toEqual([{ three: 3 }])
+          return sum
+        })
+      )
+      expect(sum).toBe(500500)
+      expect(yield* pool.stats).toMatchObject({ leased: 0, opened: 1, closed: 0 })
     }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
   )
 })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { traitsOf } from "../src/internal/session.ts"
+import { traitsOf } from "../src/internal/traits.ts"
 
 describe("what a statement's text says about its session", () => {
   it.each([

@@ -1,0 +1,95 @@
+/**
+ * One statement and its answer.
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import type * as Pg from "pg"
+import * as SqlState from "../SqlState.ts"
+import { cancel } from "./cancel.ts"
+import * as Driver from "./driver.ts"
+import type { Session } from "./session.ts"
+import { traitsOf } from "./traits.ts"
+
+/** @internal */
+export interface Statement extends Driver.Statement {
+  /** Whether it is worth a prepared statement, if its text allows for one. */
+  readonly prepare?: boolean | undefined
+}
+
+/**
+ * Runs a statement when its turn has come. If it is interrupted by then, it is cancelled in the background (or what else
+ * `abandon` does), and the turn passes on when that is over.
+ *
+ * @internal
+ */
+export const run = <A>(
+  session: Session,
+  statement: Statement,
+  pick: (result: Pg.QueryResult) => A,
+  abandon = (ended: Effect.Effect<void>) => Effect.asVoid(Effect.forkDaemon(cancel(session, ended)))
+): Effect.Effect<A, SqlError> =>
+  // Each statement goes this way: a canceler in `Effect.async` would take more steps.
+  Effect.uninterruptibleMask((restore) => {
+    let state: "waiting" | "sent" | "answered" = "waiting"
+    let resume: (answer: Effect.Effect<A, SqlError>) => void
+    let onQuiet: (() => void) | undefined
+    const answer = (result: Effect.Effect<A, SqlError>) => {
+      state = "answered"
+      if (onQuiet !== undefined) return onQuiet()
+      session.turn.pass()
+      resume(result)
+    }
+    const send = (name: string | undefined) =>
+      Driver.query(session.pg, statement, name, (cause, result) => {
+        if (!cause) return answer(attempt(pick, result))
+        session.fail(cause, (error) => {
+          if (name === undefined || onQuiet !== undefined || !isStale(error)) return answer(Effect.fail(error))
+          // The server has dropped it (26000) or changed what it gives (0A000): nothing was run. Within a transaction
+          // it is too late for a second try, the server has failed the transaction.
+          session.forgetPrepared()
+          if (session.inTransaction || session.broken !== undefined) answer(Effect.fail(error))
+          else send(undefined)
+        })
+      })
+    const start = () => {
+      if (session.broken !== undefined) return answer(Effect.fail(session.gone()))
+      state = "sent"
+      const traits = traitsOf(statement.text)
+      session.begin(traits)
+      send(statement.prepare === true && traits.preparable ? prepare(session, statement.text) : undefined)
+    }
+    const answered = Effect.async<A, SqlError>((resume_) => {
+      resume = resume_
+      session.turn.enter(start)
+    })
+    return Effect.catchAllCause(restore(answered), (cause) => {
+      if (state === "waiting") session.turn.leave(start)
+      if (state !== "sent") return Effect.failCause(cause)
+      const ended = Effect.async<void>((resume) => {
+        onQuiet = () => resume(Effect.void)
+      })
+      return Effect.zipRight(abandon(ended), Effect.failCause(cause))
+    })
+  })
+
+/** The name under which a text is prepared. */
+const prepare = ({ cache, pg }: Session, text: string): string | undefined => {
+  const name = cache.nameOf(text)
+  const excess = cache.takeExcess()
+  if (excess.length > 0) Driver.closeStatements(pg, excess)
+  return name
+}
+
+/** What throws here would throw into the driver. */
+const attempt = <A>(pick: (result: Pg.QueryResult) => A, result: Pg.QueryResult): Effect.Effect<A> => {
+  try {
+    return Effect.succeed(pick(result))
+  } catch (defect) {
+    return Effect.die(defect)
+  }
+}
+
+const isStale = (error: SqlError): boolean => {
+  const sqlState = SqlState.of(error)
+  return sqlState === "26000" || (sqlState === "0A000" && /cached plan/.test(String(error.cause)))
+}
