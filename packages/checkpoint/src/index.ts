@@ -10,6 +10,10 @@ export * as CheckpointError from "./CheckpointError.ts"
  * @since 0.1.0
  */
 export * as Checkpointer from "./Checkpointer.ts"
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointMetrics from "./CheckpointMetrics.ts"
 
 /**
  * @since 0.1.0

@@ -64,7 +64,8 @@ it.effect("spans tell thread, namespace, id and sizes, and how it went", () =>
         attributes: { ...place, "checkpoint.id": id, ...sizes(1, 1) },
         ok: true
       },
-      { name: "Checkpointer.get", parent: true, attributes: { ...place, ...sizes(1, 7) }, ok: true },
+      // The value and the write.
+      { name: "Checkpointer.get", parent: true, attributes: { ...place, ...sizes(2, 8) }, ok: true },
       {
         name: "Checkpointer.get",
         parent: true,

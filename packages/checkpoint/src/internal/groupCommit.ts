@@ -10,12 +10,16 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as MetricLabel from "effect/MetricLabel"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { CheckpointerError, CheckpointerOverloaded } from "../CheckpointError.ts"
+import * as CheckpointMetrics from "../CheckpointMetrics.ts"
+import * as Gauges from "./gauges.ts"
 import * as Batch from "./lanes/batch.ts"
 import * as Lanes from "./lanes/lanes.ts"
+import type { Kind } from "./lanes/state.ts"
 import * as Trouble from "./lanes/trouble.ts"
 import type { Statements } from "./statements.ts"
 import type { Store } from "./store.ts"
@@ -38,23 +42,27 @@ export const direct = (statements: Statements): Writer =>
 
 /** @internal */
 export const make = (statements: Statements, options: Options): Effect.Effect<Writer, never, Scope.Scope> =>
-  Effect.map(
-    Lanes.make<Item, SqlError>({
-      ...options,
-      maxConflicts: 5,
-      retryBase: 25,
-      retryCap: 1000,
-      kindOf: Trouble.kindOf,
-      flush: (items) => traced(items, send(statements, items))
-    }),
-    (lanes) => {
-      return toWriter((operation) =>
+  Lanes.make<Item, SqlError>({
+    ...options,
+    maxConflicts: 5,
+    retryBase: 25,
+    retryCap: 1000,
+    kindOf: Trouble.kindOf,
+    onRetry: (kind, operations) => CheckpointMetrics.retries.unsafeUpdate(operations, retryLabels[kind]),
+    flush: (items) => {
+      CheckpointMetrics.batchSize.unsafeUpdate(items.length, [])
+      return traced(items, send(statements, items))
+    }
+  }).pipe(
+    Effect.tap((lanes) => Gauges.register(() => ({ ...lanes.stats(), oldest: lanes.oldest() }))),
+    Effect.map((lanes) =>
+      toWriter((operation) =>
         inTransactionOr(
           Effect.suspend(() => failingAs(nameOf(operation), sendAlone(statements, operation))),
           (span) => submit(lanes, { operation, span })
         )
       )
-    }
+    )
   )
 
 type Operation = Batch.Item | { readonly _tag: "Delete"; readonly threadId: string }
@@ -177,6 +185,17 @@ const failure = (
     queuedBytes,
     inFlight
   })
+}
+
+const because = (kind: Kind) => [MetricLabel.make(CheckpointMetrics.kindLabel, kind)]
+
+// Made once: by the array itself a metric knows its series, and need not look for it.
+const retryLabels: Readonly<Record<Kind, ReadonlyArray<MetricLabel.MetricLabel>>> = {
+  refused: because("refused"),
+  conflict: because("conflict"),
+  saturated: because("saturated"),
+  lost: because("lost"),
+  fatal: because("fatal")
 }
 
 const closed = "The checkpointer is closed. Use it inside the scope (or Layer) that provides it"

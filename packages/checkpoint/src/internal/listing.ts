@@ -13,9 +13,9 @@ import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
 import * as Filter from "./filter.ts"
 import type * as Identifiers from "./identifiers.ts"
+import * as Operation from "./operation.ts"
 import * as PendingSends from "./pendingSends.ts"
 import * as Record from "./record.ts"
-import * as Span from "./span.ts"
 import type { PageQuery, Store } from "./store.ts"
 
 /** @internal */
@@ -27,13 +27,13 @@ export const list = (
   // One stream and nothing around it: each layer of a stream costs as much as reading a few checkpoints.
   return Stream.paginateChunkEffect(start(options), (state) => {
     if (state.failure !== undefined) return state.failure
-    return Span.withChildSpan(
-      "Checkpointer.list",
-      () => Span.listAttributes(options),
-      (annotate) =>
+    return Operation.run(
+      "list",
+      () => Operation.listAttributes(options),
+      (tell) =>
         Effect.flatMap(state.filter ?? check(codec, options), (filter) =>
-          Effect.map(nextPage(codec, store, options, state, filter), ({ next, tuples }) => {
-            annotate("checkpoint.count", tuples.length)
+          Effect.map(nextPage(codec, store, options, state, filter, tell), ({ next, tuples }) => {
+            tell.count(tuples.length)
             return [Chunk.unsafeFromArray(tuples), Option.fromNullable(next)] as const
           })
         )
@@ -71,7 +71,8 @@ const nextPage = (
     writes = true
   }: Checkpointer.ListOptions,
   { after, left }: State,
-  filter: Filter.Filter | undefined
+  filter: Filter.Filter | undefined,
+  tell: Operation.Tell
 ): Effect.Effect<
   { readonly tuples: ReadonlyArray<CheckpointTuple>; readonly next: State | undefined },
   CheckpointerError
@@ -80,6 +81,8 @@ const nextPage = (
   const size = Math.max(1, Math.floor(Math.min(pageSize, left)) || 1)
   const query = { threadId, namespace, checkpointId, filter: filter?.stored, after, size, values, writes }
   return Effect.flatMap(store.page(query), (rows) => {
+    // A value that several checkpoints share was read once.
+    tell.values(new Set(rows.flatMap(({ blobs, writes }) => [...blobs, ...writes])))
     const matches = filter?.matches
     const found = matches === undefined ? rows : rows.filter(({ checkpoint }) => matches(checkpoint.metadata))
     const rest = left - found.length

@@ -11,9 +11,9 @@ import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
 import * as DeltaHistory from "./deltaHistory.ts"
 import * as Listing from "./listing.ts"
+import * as Operation from "./operation.ts"
 import * as PendingSends from "./pendingSends.ts"
 import * as Record from "./record.ts"
-import * as Span from "./span.ts"
 
 /** One namespace of one thread. @internal */
 export type Place = Pick<Key, "threadId" | "namespace">
@@ -66,45 +66,45 @@ export const toService = (
   store: Store<CheckpointerError, CheckpointerError | CheckpointerOverloaded>
 ): Checkpointer.Service => ({
   put: (options) =>
-    Span.withChildSpan(
-      "Checkpointer.put",
-      () => Span.attributes({ ...options, checkpointId: options.checkpoint.id }),
-      (annotate) =>
+    Operation.run(
+      "put",
+      () => Operation.attributes({ ...options, checkpointId: options.checkpoint.id }),
+      (tell) =>
         Effect.flatMap(Record.fromPut(codec, options), (rows) => {
-          Span.annotateSizes(annotate, rows.blobs)
+          tell.values(rows.blobs)
           return Effect.as(store.put(rows), Record.keyOf(rows.checkpoint))
         })
     ),
   putWrites: (options) =>
-    Span.withChildSpan(
-      "Checkpointer.putWrites",
-      () => Span.attributes(options),
-      (annotate) =>
+    Operation.run(
+      "putWrites",
+      () => Operation.attributes(options),
+      (tell) =>
         Effect.flatMap(Record.fromPutWrites(codec, options), (writes) => {
-          Span.annotateSizes(annotate, writes.rows)
+          tell.values(writes.rows)
           return writes.rows.length === 0 ? Effect.void : store.putWrites(writes)
         })
     ),
   commit: (options) =>
-    Span.withChildSpan(
-      "Checkpointer.commit",
-      () => Span.attributes({ ...options, checkpointId: options.checkpoint.id }),
-      (annotate) =>
+    Operation.run(
+      "commit",
+      () => Operation.attributes({ ...options, checkpointId: options.checkpoint.id }),
+      (tell) =>
         Effect.flatMap(Record.fromCommit(codec, options), (commit) => {
           const { put, writes } = commit
-          Span.annotateSizes(annotate, [...put.blobs, ...writes.flatMap(({ rows }) => rows)])
+          tell.values([...put.blobs, ...writes.flatMap(({ rows }) => rows)])
           return Effect.as(writes.length === 0 ? store.put(put) : store.commit(commit), Record.keyOf(put.checkpoint))
         })
     ),
   get: (options) =>
-    Span.withChildSpan(
-      "Checkpointer.get",
-      () => Span.attributes(options),
-      (annotate) =>
+    Operation.run(
+      "get",
+      () => Operation.attributes(options),
+      (tell) =>
         Effect.flatMap(Record.fromGet(options), (place) =>
           Effect.flatMap(store.get(place, options.checkpointId), (found) => {
             if (found === undefined) return Effect.succeedNone
-            Span.annotateSizes(annotate, found.blobs)
+            tell.values([...found.blobs, ...found.writes])
             return Effect.flatMap(PendingSends.attach(store, [found]), ([whole = found]) =>
               Effect.asSome(Record.toTuple(codec, whole))
             )
@@ -113,23 +113,24 @@ export const toService = (
     ),
   list: (options = {}) => Listing.list(codec, store, options),
   deltaHistory: (options) =>
-    Span.withChildSpan(
-      "Checkpointer.deltaHistory",
-      () => Span.attributes(options),
-      (annotate) =>
+    Operation.run(
+      "deltaHistory",
+      () => Operation.attributes(options),
+      (tell) =>
         Effect.flatMap(DeltaHistory.check(options), (place) => {
           const channels = [...new Set(options.channels)]
           if (channels.length === 0) return Effect.succeed({})
           return Effect.flatMap(store.ancestors(place, options.checkpointId, channels), (ancestors) => {
-            annotate("checkpoint.count", ancestors.length)
+            tell.count(ancestors.length)
+            tell.values(ancestors.flatMap(({ blobs, writes }) => [...blobs, ...writes]))
             return DeltaHistory.fromAncestors(codec, channels, ancestors)
           })
         })
     ),
   deleteThread: (threadId) =>
-    Span.withChildSpan(
-      "Checkpointer.deleteThread",
-      () => Span.listAttributes({ threadId }),
+    Operation.run(
+      "deleteThread",
+      () => Operation.listAttributes({ threadId }),
       () => Effect.zipRight(Record.valid([["threadId", threadId]]), store.deleteThread(threadId))
     )
 })

@@ -30,6 +30,8 @@ export interface Options<A, E> extends Omit<Config, "random"> {
   readonly timeout: Duration.DurationInput
   /** How long the end of the scope waits for what is queued and in flight. */
   readonly grace: Duration.DurationInput
+  /** Is told how many operations were queued again, and after what kind of failure. */
+  readonly onRetry?: (kind: Kind, operations: number) => void
 }
 
 /** Why an operation was not done, beside the errors of a flush. @internal */
@@ -74,6 +76,8 @@ export interface Lanes<A, E> {
     timeout?: Duration.DurationInput
   ) => Effect.Effect<number, E | NotServed>
   readonly stats: () => Stats
+  /** How long the operation that waits longest has been waiting, in milliseconds. Looks at each thread. */
+  readonly oldest: () => number
 }
 
 /** @internal */
@@ -87,7 +91,11 @@ export const make = <A, E>(options: Options<A, E>): Effect.Effect<Lanes<A, E>, n
     const unsafeRandom = () => Runtime.runSync(runtime, random.next)
     const interpreter = new Interpreter(options, new State<A>({ ...options, random: unsafeRandom }), runtime, clock)
     yield* Effect.addFinalizer(() => interpreter.close)
-    return { submit: (operation, timeout) => interpreter.submit(operation, timeout), stats: () => interpreter.stats() }
+    return {
+      submit: (operation, timeout) => interpreter.submit(operation, timeout),
+      stats: () => interpreter.stats(),
+      oldest: () => interpreter.oldest()
+    }
   })
 
 class Interpreter<A, E> {
@@ -135,6 +143,12 @@ class Interpreter<A, E> {
   stats(): Stats {
     const { inFlight, queued, queuedBytes, totals } = this.state
     return { queued, queuedBytes, inFlight: inFlight.size, ...totals }
+  }
+
+  oldest(): number {
+    let since = Number.POSITIVE_INFINITY
+    for (const { head } of this.state.lines.values()) if (head !== undefined) since = Math.min(since, head.since)
+    return Number.isFinite(since) ? this.now() - since : 0
   }
 
   /** Gives what is queued its grace, then takes the rest back. */
@@ -196,13 +210,21 @@ class Interpreter<A, E> {
           this.fibers.delete(fiber)
           this.step(() => {
             if (Exit.isSuccess(exit)) this.state.succeeded(flush)
-            else this.state.failed(flush, this.kindOf(exit.cause), exit.cause, this.now())
+            else this.failed(flush, exit.cause)
           })
         }
       )
     )
     const fiber = this.fork(done)
     this.fibers.add(fiber)
+  }
+
+  private failed(flush: Ticket.Flush<A>, cause: Cause.Cause<E>): void {
+    const kind = this.kindOf(cause)
+    const before = this.state.totals.retried
+    this.state.failed(flush, kind, cause, this.now())
+    const retried = this.state.totals.retried - before
+    if (retried > 0) this.options.onRetry?.(kind, retried)
   }
 
   private kindOf(cause: Cause.Cause<E>): Kind {
