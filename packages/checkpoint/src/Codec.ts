@@ -68,22 +68,21 @@ export interface Service {
  * @category constructors
  */
 export const json: Service = {
-  encode: (value, at) =>
-    Effect.suspend(() => {
-      // A copy: the caller may go on writing to its buffer.
-      if (value instanceof Uint8Array) return Effect.succeed({ type: "bytes", data: Uint8Array.from(value) })
-      try {
-        return Effect.succeed({ type: "json", data: toUtf8.encode(Json.stringify(value)) })
-      } catch (cause) {
-        if (cause instanceof Json.Refusal) {
-          return new SerializationError({ operation: "encode", ...at, path: cause.path, reason: cause.reason })
-        }
-        const reason =
-          cause instanceof RangeError ? "it is nested too deeply or too long" : "reading its properties failed"
-        return new SerializationError({ operation: "encode", ...at, path: [], reason, cause })
+  // Both at once, and not in an effect that has yet to run: what is put or read consists of many values.
+  encode: (value, at) => {
+    // A copy: the caller may go on writing to its buffer.
+    if (value instanceof Uint8Array) return Effect.succeed({ type: "bytes", data: Uint8Array.from(value) })
+    try {
+      return Effect.succeed({ type: "json", data: Buffer.from(Json.stringify(value)) })
+    } catch (cause) {
+      if (cause instanceof Json.Refusal) {
+        return new SerializationError({ operation: "encode", ...at, path: cause.path, reason: cause.reason })
       }
-    }),
-  // At once, and not in an effect that has yet to run: what is read consists of many values.
+      const reason =
+        cause instanceof RangeError ? "it is nested too deeply or too long" : "reading its properties failed"
+      return new SerializationError({ operation: "encode", ...at, path: [], reason, cause })
+    }
+  },
   decode: ({ data, type }, at) => {
     if (type === "bytes") return Effect.succeed(Uint8Array.from(data))
     if (type !== "json") {
@@ -114,5 +113,4 @@ export class Codec extends Context.Reference<Codec>()("@checkpool/checkpoint/Cod
   defaultValue: (): Service => json
 }) {}
 
-const toUtf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })

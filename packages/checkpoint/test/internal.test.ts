@@ -83,7 +83,7 @@ describe("the default codec", () => {
       ]
       const data = new TextEncoder().encode(JSON.stringify(inert))
       expect(yield* Codec.json.decode({ type: "json", data }, at)).toStrictEqual(inert)
-      expect(yield* Codec.json.encode(inert, at)).toEqual({ type: "json", data })
+      expect(yield* Codec.json.encode(inert, at)).toEqual({ type: "json", data: Buffer.from(data) })
     })
   )
 

@@ -5,7 +5,6 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { Checkpoint, CheckpointTuple, Key, PendingWrite } from "../Checkpoint.ts"
 import { InvalidIdentifier, SerializationError } from "../CheckpointError.ts"
@@ -16,6 +15,7 @@ import * as Json from "./json.ts"
 import * as Jsonb from "./jsonb.ts"
 import * as Order from "./order.ts"
 import * as PendingSends from "./pendingSends.ts"
+import * as Settled from "./settled.ts"
 
 /** @internal */
 export interface CheckpointRow extends Key {
@@ -74,7 +74,7 @@ export interface Found {
 }
 
 /** @internal */
-export const fromPut = Effect.fnUntraced(function* (
+export const fromPut = Settled.fn(function* (
   codec: Codec.Service,
   options: Checkpointer.PutOptions
 ): Effect.fn.Return<PutRows, InvalidIdentifier | SerializationError> {
@@ -111,7 +111,7 @@ export const fromPut = Effect.fnUntraced(function* (
 })
 
 /** @internal */
-export const fromPutWrites = Effect.fnUntraced(function* (
+export const fromPutWrites = Settled.fn(function* (
   codec: Codec.Service,
   options: Checkpointer.PutWritesOptions
 ): Effect.fn.Return<WritesRows, InvalidIdentifier | SerializationError> {
@@ -131,16 +131,19 @@ export const fromPutWrites = Effect.fnUntraced(function* (
 })
 
 /** @internal */
-export const fromCommit = Effect.fnUntraced(function* (
+export const fromCommit = Settled.fn(function* (
   codec: Codec.Service,
   options: Checkpointer.CommitOptions
 ): Effect.fn.Return<CommitRows, InvalidIdentifier | SerializationError> {
   const put = yield* fromPut(codec, options)
   const { checkpointId, namespace, threadId } = put.checkpoint
-  const writes = yield* Effect.forEach(options.writes, (written) =>
-    fromPutWrites(codec, { ...written, threadId, namespace, checkpointId: written.checkpointId ?? checkpointId })
-  )
-  return { put, writes: writes.filter(({ rows }) => rows.length > 0) }
+  const writes: Array<WritesRows> = []
+  for (const written of options.writes) {
+    const key = { threadId, namespace, checkpointId: written.checkpointId ?? checkpointId }
+    const rows = yield* fromPutWrites(codec, { ...written, ...key })
+    if (rows.rows.length > 0) writes.push(rows)
+  }
+  return { put, writes }
 })
 
 /** Special writes have places of their own, where the last one stays; at a place from zero on the first one does. */
@@ -170,7 +173,7 @@ export const fromGet = ({
 }
 
 /** @internal */
-export const toTuple = Effect.fnUntraced(function* (
+export const toTuple = Settled.fn(function* (
   codec: Codec.Service,
   { blobs, checkpoint: row, sends = [], writes }: Found,
   withValues = true
@@ -179,9 +182,8 @@ export const toTuple = Effect.fnUntraced(function* (
   const values = withValues && inline !== undefined ? yield* decodeObject(codec, Json.print(inline), inValues) : {}
   for (const { blob, channel, type } of blobs) {
     if (blob === null) continue
-    const value = codec.decode({ type, data: blob }, { part: "channel", channel })
     // A channel may be called "__proto__": define, don't assign.
-    define(values, channel, isSettled(value) ? value.value : yield* value)
+    define(values, channel, yield* codec.decode({ type, data: blob }, { part: "channel", channel }))
   }
   if (sends.length > 0) {
     const sent = yield* toPendingWrites(codec, [...sends].sort(byApplication))
@@ -192,32 +194,27 @@ export const toTuple = Effect.fnUntraced(function* (
     )
     define(fields.channel_versions, PendingSends.tasks, PendingSends.version(fields.channel_versions))
   }
-  const metadata = decodeObject(codec, Jsonb.decode(row.metadata), { part: "metadata", channel: "" })
   return {
     key: keyOf(row),
     parentId: Option.fromNullable(row.parentId),
     checkpoint: { ...fields, channel_values: values },
-    metadata: isSettled(metadata) ? metadata.value : yield* metadata,
+    metadata: yield* decodeObject(codec, Jsonb.decode(row.metadata), { part: "metadata", channel: "" }),
     pendingWrites: writes.length === 0 ? [] : yield* toPendingWrites(codec, [...writes].sort(byApplication))
   }
 })
 
 /** @internal */
-export const toPendingWrites = Effect.fnUntraced(function* (
+export const toPendingWrites = Settled.fn(function* (
   codec: Codec.Service,
   rows: ReadonlyArray<WriteRow>
 ): Effect.fn.Return<Array<PendingWrite>, SerializationError> {
   const writes: Array<PendingWrite> = []
   for (const { blob, channel, idx: index, taskId, taskPath, type } of rows) {
-    const value = codec.decode({ type, data: blob }, { part: "channel", channel })
-    writes.push({ taskId, taskPath, index, channel, value: isSettled(value) ? value.value : yield* value })
+    const value = yield* codec.decode({ type, data: blob }, { part: "channel", channel })
+    writes.push({ taskId, taskPath, index, channel, value })
   }
   return writes
 })
-
-// What a codec has done at once is taken at once: running an effect takes longer than parsing a small value.
-const isSettled = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Success<A, E> =>
-  Exit.isExit(effect) && Exit.isSuccess(effect)
 
 /** Values of these channels that are kept in the checkpoint itself. @internal */
 export const inlineValues = (
@@ -249,7 +246,7 @@ export const valid = (parts: Identifiers.Parts): Effect.Effect<void, InvalidIden
   return error === undefined ? Effect.void : Effect.fail(error)
 }
 
-const encodeCheckpoint = Effect.fnUntraced(function* (
+const encodeCheckpoint = Settled.fn(function* (
   codec: Codec.Service,
   checkpoint: Checkpoint
 ): Effect.fn.Return<string, SerializationError> {
@@ -278,21 +275,20 @@ const decodeCheckpoint = (
 }
 
 /** @internal */
-export const encodeObject = (
+export const encodeObject = Settled.fn(function* (
   codec: Codec.Service,
   value: unknown,
   at: Codec.Location
-): Effect.Effect<string, SerializationError> =>
-  Effect.flatMap(codec.encode(value, at), ({ data, type }) =>
-    type === "json"
-      ? Effect.succeed(fromUtf8.decode(data))
-      : new SerializationError({
-          operation: "encode",
-          ...at,
-          path: [],
-          reason: `the codec made ${JSON.stringify(type)} of it, but what is stored in a JSONB column must be "json"`
-        })
-  )
+): Effect.fn.Return<string, SerializationError> {
+  const { data, type } = yield* codec.encode(value, at)
+  if (type === "json") return fromUtf8.decode(data)
+  return yield* new SerializationError({
+    operation: "encode",
+    ...at,
+    path: [],
+    reason: `the codec made ${JSON.stringify(type)} of it, but what is stored in a JSONB column must be "json"`
+  })
+})
 
 const decodeObject = (
   codec: Codec.Service,
