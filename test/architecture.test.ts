@@ -20,6 +20,7 @@ const packages = NodeFs.readdirSync(NodePath.join(root, "packages")).sort()
 const arrows: Record<string, ReadonlyArray<string>> = {
   checkpoint: ["pg"],
   embedded: [],
+  langgraph: ["checkpoint", "pg"],
   pg: ["pool"],
   pool: []
 }

@@ -1,0 +1,166 @@
+/**
+ * Where a saver's effects run: it opens the checkpointer when it is first asked for, once for all who ask meanwhile, and
+ * makes promises of effects.
+ *
+ * @internal
+ */
+import * as Checkpointer from "@checkpool/checkpoint/Checkpointer"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { SaverEnded } from "../CheckpoolSaverError.ts"
+
+/**
+ * All of it rejects with the typed error itself, and with the signal's reason as soon as that is aborted.
+ *
+ * @internal
+ */
+export interface Host {
+  /** Opens the checkpointer if it isn't open. If that fails, the next one who asks tries again. */
+  readonly use: <A, E>(
+    f: (checkpointer: Checkpointer.Service) => Effect.Effect<A, E>,
+    signal: AbortSignal | undefined
+  ) => Promise<A>
+  readonly iterate: <A, E>(
+    f: (checkpointer: Checkpointer.Service) => Stream.Stream<A, E>,
+    signal: AbortSignal | undefined
+  ) => AsyncGenerator<A, void>
+  /** Closes what has been opened; from then on there is no checkpointer any more. Does it once. */
+  readonly close: () => Promise<void>
+}
+
+interface Opened {
+  readonly checkpointer: Checkpointer.Service
+  readonly runtime: Runtime.Runtime<never>
+  readonly scope: Scope.CloseableScope
+}
+
+type State =
+  | { readonly _tag: "Idle" }
+  | { readonly _tag: "Opening"; readonly fiber: Fiber.RuntimeFiber<Opened, unknown> }
+  | { readonly _tag: "Open"; readonly opened: Opened }
+  | { readonly _tag: "Ended"; readonly closed: Promise<void> }
+
+/** @internal */
+export const make = (layer: Layer.Layer<Checkpointer.Checkpointer, unknown>): Host => {
+  let state: State = { _tag: "Idle" }
+
+  const open: Effect.Effect<Opened, unknown> = Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const built = yield* Effect.exit(restore(Scope.extend(Layer.toRuntime(layer), scope)))
+      if (Exit.isFailure(built)) {
+        yield* Scope.close(scope, built)
+        if (state._tag === "Opening") state = { _tag: "Idle" }
+        return yield* Effect.failCause(built.cause)
+      }
+      const runtime = built.value
+      const opened = { checkpointer: Context.get(runtime.context, Checkpointer.Checkpointer), runtime, scope }
+      // Otherwise the saver has ended meanwhile, and closes this.
+      if (state._tag === "Opening") state = { _tag: "Open", opened }
+      return opened
+    })
+  )
+
+  const opened = async (signal: AbortSignal | undefined): Promise<Opened> => {
+    if (state._tag === "Open") return state.opened
+    if (state._tag === "Ended") throw new SaverEnded()
+    if (state._tag === "Idle") {
+      // In a fiber of its own: who asks first may be interrupted while others wait for the same. It starts with the next
+      // task, when the state is set.
+      state = { _tag: "Opening", fiber: Effect.runFork(Effect.zipRight(Effect.yieldNow(), open)) }
+    }
+    return await run(Runtime.defaultRuntime, Effect.flatten(Fiber.await(state.fiber)), signal)
+  }
+
+  return {
+    use: async (f, signal) => {
+      const { checkpointer, runtime } = state._tag === "Open" ? state.opened : await opened(signal)
+      return await run(runtime, f(checkpointer), signal)
+    },
+    iterate: async function* (f, signal) {
+      const { checkpointer, runtime } = await opened(signal)
+      const scope = Effect.runSync(Scope.make())
+      try {
+        const pull = await run(runtime, Scope.extend(Stream.toPull(f(checkpointer)), scope), signal)
+        for (;;) {
+          const page = await run(runtime, endsWithNone(pull), signal)
+          if (Option.isNone(page)) return
+          yield* page.value
+        }
+      } finally {
+        await Effect.runPromise(Scope.close(scope, Exit.void))
+      }
+    },
+    close: () => {
+      if (state._tag !== "Ended") state = { _tag: "Ended", closed: Effect.runPromise(close(state)) }
+      return state.closed
+    }
+  }
+}
+
+const endsWithNone = <A, E>(pull: Effect.Effect<A, Option.Option<E>>): Effect.Effect<Option.Option<A>, E> =>
+  Effect.matchEffect(pull, {
+    onFailure: Option.match({ onNone: () => Effect.succeedNone, onSome: Effect.fail }),
+    onSuccess: Effect.succeedSome
+  })
+
+const close = (state: State): Effect.Effect<void> => {
+  if (state._tag === "Open") return Scope.close(state.opened.scope, Exit.void)
+  if (state._tag !== "Opening") return Effect.void
+  return Effect.flatMap(Fiber.interrupt(state.fiber), (exit) =>
+    Exit.isSuccess(exit) ? Scope.close(exit.value.scope, Exit.void) : Effect.void
+  )
+}
+
+const run = async <A, E>(
+  runtime: Runtime.Runtime<never>,
+  effect: Effect.Effect<A, E>,
+  signal: AbortSignal | undefined
+): Promise<A> => {
+  signal?.throwIfAborted()
+  const exit = await settle(runtime, effect, signal)
+  if (Exit.isSuccess(exit)) return exit.value
+  signal?.throwIfAborted()
+  throw withCallers(Cause.isInterruptedOnly(exit.cause) ? new SaverEnded() : Cause.squash(exit.cause))
+}
+
+const settle = <A, E>(
+  runtime: Runtime.Runtime<never>,
+  effect: Effect.Effect<A, E>,
+  signal: AbortSignal | undefined
+): Promise<Exit.Exit<A, E>> =>
+  new Promise((resolve) => {
+    const fiber = Runtime.runFork(runtime)(effect)
+    // The caller need not wait until the server has taken note.
+    const abort = () => {
+      fiber.unsafeInterruptAsFork(FiberId.none)
+      resolve(Exit.interrupt(FiberId.none))
+    }
+    signal?.addEventListener("abort", abort)
+    fiber.addObserver((exit) => {
+      // A run makes many calls with one signal.
+      signal?.removeEventListener("abort", abort)
+      resolve(exit)
+    })
+  })
+
+const told = new WeakSet<object>()
+
+/** An error that was made in a fiber doesn't know who called, but whoever awaits this does. */
+const withCallers = (error: unknown): unknown => {
+  if (!(error instanceof Error) || told.has(error)) return error
+  told.add(error)
+  const here = { stack: "" }
+  Error.captureStackTrace(here, withCallers)
+  error.stack = [error.stack ?? String(error), ...here.stack.split("\n").slice(1)].join("\n")
+  return error
+}
