@@ -57,16 +57,28 @@ export interface PgConnection extends SqlConnection {
 }
 
 /**
- * Opens a connection, interruptibly; the scope closes it.
+ * Is called when a statement is sent, and what it returns when that has ended, with the error if it failed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type StatementTimer = () => (error?: unknown) => void
+
+/**
+ * Opens a connection, interruptibly; the scope closes it. A timer is told of each
+ * statement of its borrowers.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const open = (config: PgPoolConfig): Effect.Effect<PgConnection, SqlError, Scope.Scope> =>
+export const open = (
+  config: PgPoolConfig,
+  timer?: StatementTimer
+): Effect.Effect<PgConnection, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const client = yield* makeClient(config, yield* restore(askPassword(config.password)))
-      const connection = new Connection(new Session(client, config))
+      const connection = new Connection(new Session(client, config, timer))
       yield* Effect.addFinalizer(() => connection.close)
       yield* Effect.mapError(restore(Driver.connect(client)), (cause) => connectError(client, cause))
       yield* restore(connection.settleIn)

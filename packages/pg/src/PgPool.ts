@@ -27,11 +27,11 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Client from "./internal/client.ts"
 import * as Listen from "./internal/listen.ts"
+import * as Observing from "./internal/observing.ts"
 import * as PgConnection from "./PgConnection.ts"
 import type { PgNotification } from "./PgNotification.ts"
 import type { PgPoolConfig } from "./PgPoolConfig.ts"
 import { defaults } from "./PgPoolConfig.ts"
-import * as PgPoolMetrics from "./PgPoolMetrics.ts"
 import * as SqlState from "./SqlState.ts"
 
 /**
@@ -72,13 +72,15 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
     const resolved = yield* PgConnection.makeClient({ ...config, stream: undefined }, password)
     const self = yield* Deferred.make<Pool.Pool<PgConnection.PgConnection>>()
     const maxUses = config.maxUses ?? defaults.maxUses
+    const observing = yield* Observing.make(name, config.observer)
     const pool = yield* Pool.make({
       name,
-      acquire: Effect.map(PgConnection.open(config), (connection) => {
+      acquire: Effect.map(PgConnection.open(config, observing.statement), (connection) => {
         // One that breaks while it is idle goes at once, and not when somebody borrows it.
-        connection.onBroken(() =>
+        connection.onBroken((cause) => {
+          observing.broke(cause)
           Effect.runFork(Effect.flatMap(Deferred.await(self), (pool) => pool.invalidate(connection)))
-        )
+        })
         return connection
       }),
       min: config.minConnections ?? Math.min(defaults.minConnections, config.maxConnections ?? defaults.maxConnections),
@@ -95,8 +97,9 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
       check: (connection) => connection.ping,
       recycler: recycler(maxUses),
       classify,
-      observer: PgPoolMetrics.observe(name, config.observer)
+      observer: observing.observer
     }).pipe(Effect.mapError(asSqlError))
+    observing.watch(pool.unsafeStats)
     yield* Deferred.succeed(self, pool)
     const listen =
       config.pooler === undefined ? yield* Listen.make(pool) : () => Stream.fail(new SqlError(listenNeedsASession))

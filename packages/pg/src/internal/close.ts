@@ -17,6 +17,7 @@ const patience = Duration.seconds(2)
 export const close = (session: Session): Effect.Effect<void> =>
   Effect.suspend(() => {
     const { config, pg, pinging } = session
+    session.leave()
     // Whoever gives up on a check has waited in vain: there is nobody to send a cancel or a good-bye to.
     if (pinging) Driver.cut(pg)
     const cancelled = Driver.isOpen(pg) && Driver.isBusy(pg) ? Driver.cancel(pg, config.stream) : Effect.void

@@ -51,7 +51,7 @@ export class Connection implements PgConnection {
   readonly ping: Effect.Effect<void, SqlError> = Effect.suspend(() => {
     this.session.pinging = true
     return Effect.map(
-      Query.run(this.session, { text: "SELECT 1" }, identity, () =>
+      Query.run(this.session, { text: "SELECT 1", upkeep: true }, identity, () =>
         Effect.sync(() => this.session.cut(new Error("The server did not answer in time")))
       ),
       () => {

@@ -4,6 +4,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type * as Pg from "pg"
+import type { StatementTimer } from "../PgConnection.ts"
 import * as SqlState from "../SqlState.ts"
 import { cancel } from "./cancel.ts"
 import * as Driver from "./driver.ts"
@@ -14,6 +15,8 @@ import { traitsOf } from "./traits.ts"
 export interface Statement extends Driver.Statement {
   /** Whether it is worth a prepared statement, if its text allows for one. */
   readonly prepare?: boolean | undefined
+  /** Whether it is the pool's own and not a borrower's: such are not timed. */
+  readonly upkeep?: boolean | undefined
 }
 
 /**
@@ -33,8 +36,10 @@ export const run = <A>(
     let state: "waiting" | "sent" | "answered" = "waiting"
     let resume: (answer: Effect.Effect<A, SqlError>) => void
     let onQuiet: (() => void) | undefined
-    const answer = (result: Effect.Effect<A, SqlError>) => {
+    let time: ReturnType<StatementTimer> | undefined
+    const answer = (result: Effect.Effect<A, SqlError>, error?: SqlError) => {
       state = "answered"
+      time?.(error)
       if (onQuiet !== undefined) return onQuiet()
       session.turn.pass()
       resume(result)
@@ -43,11 +48,11 @@ export const run = <A>(
       Driver.query(session.pg, statement, name, (cause, result) => {
         if (!cause) return answer(attempt(pick, result))
         session.fail(cause, (error) => {
-          if (name === undefined || onQuiet !== undefined || !isStale(error)) return answer(Effect.fail(error))
+          if (name === undefined || onQuiet !== undefined || !isStale(error)) return answer(Effect.fail(error), error)
           // The server has dropped it (26000) or changed what it gives (0A000): nothing was run. Within a transaction
           // it is too late for a second try, the server has failed the transaction.
           session.forgetPrepared()
-          if (session.inTransaction || session.broken !== undefined) answer(Effect.fail(error))
+          if (session.inTransaction || session.broken !== undefined) answer(Effect.fail(error), error)
           else send(undefined)
         })
       })
@@ -56,6 +61,7 @@ export const run = <A>(
       state = "sent"
       const traits = traitsOf(statement.text)
       session.begin(traits)
+      if (statement.upkeep !== true) time = session.timer?.()
       send(statement.prepare === true && traits.preparable ? prepare(session, statement.text) : undefined)
     }
     const answered = Effect.async<A, SqlError>((resume_) => {

@@ -22,7 +22,7 @@ export const reset = (session: Session, settleIn: Effect.Effect<void, SqlError>)
     // Behind a pooler the session is another one by now, and the pooler's to reset.
     const text = session.config.pooler === undefined ? resetText(session.inTransaction) : "ROLLBACK"
     return Effect.zipRight(
-      Query.run(session, { text }, identity),
+      Query.run(session, { text, upkeep: true }, identity),
       Effect.suspend(() => {
         session.forgetPrepared()
         return settleIn

@@ -4,6 +4,7 @@
  */
 import { SqlError } from "@effect/sql/SqlError"
 import type * as Pg from "pg"
+import type { StatementTimer } from "../PgConnection.ts"
 import type { PgPoolConfig } from "../PgPoolConfig.ts"
 import { defaults } from "../PgPoolConfig.ts"
 import * as SqlState from "../SqlState.ts"
@@ -16,6 +17,7 @@ import { Turn } from "./turn.ts"
 export class Session {
   readonly pg: Pg.Client
   readonly config: PgPoolConfig
+  readonly timer: StatementTimer | undefined
   readonly turn = new Turn()
   readonly cache: StatementCache
   /** Statements run so far. */
@@ -28,9 +30,10 @@ export class Session {
   pinging = false
   private readonly listeners: Array<(cause: unknown) => void> = []
 
-  constructor(pg: Pg.Client, config: PgPoolConfig) {
+  constructor(pg: Pg.Client, config: PgPoolConfig, timer: StatementTimer | undefined) {
     this.pg = pg
     this.config = config
+    this.timer = timer
     const cached = config.pooler === undefined ? (config.statementCacheSize ?? defaults.statementCacheSize) : 0
     this.cache = new StatementCache(cached)
     // Without a listener, a socket that breaks while idle ends the process.
@@ -54,6 +57,11 @@ export class Session {
   onBroken(listener: (cause: unknown) => void): void {
     if (this.broken === undefined) this.listeners.push(listener)
     else listener(this.broken)
+  }
+
+  /** From here on it ends because it is closed, and not because it breaks. */
+  leave(): void {
+    this.listeners.length = 0
   }
 
   break(cause: unknown): void {
