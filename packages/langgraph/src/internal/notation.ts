@@ -10,7 +10,7 @@ import { DeltaSnapshot } from "@langchain/langgraph-checkpoint"
 /** @internal */
 export type Plain = { readonly [key: string]: unknown }
 
-/** LangChain's escape for data that looks like a record of its own: what is under this key stays as it is. @internal */
+/** LangChain's escape for data among its arguments that looks like a record: what is under this key stays as it is. @internal */
 export const escaped = "__lc_escaped__"
 
 /** An object that LangChain can make again: `load` takes the record. @internal */

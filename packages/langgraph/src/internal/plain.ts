@@ -31,20 +31,24 @@ export interface Made {
 
 /** Throws a `Refusal`. What needs no change is not copied. @internal */
 export const make = (value: unknown): Made => {
-  const trail: Trail = { path: [], above: new Set(), records: [] }
+  const trail: Trail = { path: [], above: new Set(), records: [], inArguments: false }
   return { plain: visit(value, trail), records: trail.records }
 }
 
 interface Trail {
   readonly path: Array<string | number>
-  /** What the value is in: a cycle is left for the default codec to refuse. */
+  /** What the value is in. */
   readonly above: Set<object>
   readonly records: Array<Made["records"][number]>
+  /** Whether LangChain will load what surrounds the value, and so heed its escape. */
+  inArguments: boolean
 }
 
 const visit = (value: unknown, trail: Trail): unknown => {
   if (typeof value !== "object" || value === null) return Notation.toRecord(value) ?? value
-  if (trail.above.has(value)) return value
+  if (trail.above.has(value)) {
+    throw new Refusal(trail.path.slice(), "the value contains itself; store a tree, or ids in place of the cycle")
+  }
   trail.above.add(value)
   const plain = visitObject(value, trail)
   trail.above.delete(value)
@@ -55,7 +59,7 @@ const visitObject = (value: object, trail: Trail): unknown => {
   if (Array.isArray(value)) return visitArray(value, trail)
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype === Object.prototype || prototype === null) return visitPlain(value as Notation.Plain, trail)
-  if (value instanceof Foreign) return visit(value.value, trail)
+  if (value instanceof Foreign) return within(false, trail, () => visit(value.value, trail))
   if (isSerializable(value)) return visitSerializable(value, trail)
   const record = Notation.toRecord(value)
   if (record !== undefined) return visitChildren(record, trail)
@@ -102,18 +106,26 @@ const visitPlain = (value: Notation.Plain, trail: Trail): unknown => {
 const visitRecord = (record: Notation.LangChainRecord, trail: Trail, ofObject: boolean): unknown => {
   const path = trail.path.slice()
   trail.path.push("kwargs")
-  const kwargs = visitChildren(record.kwargs ?? {}, trail)
+  const kwargs = within(true, trail, () => visitChildren(record.kwargs ?? {}, trail))
   trail.path.pop()
   const plain = kwargs === record.kwargs ? record : { ...record, kwargs }
   trail.records.push({ record: plain, path, ofObject })
   return plain
 }
 
+const within = <A>(inArguments: boolean, trail: Trail, f: () => A): A => {
+  const before = trail.inArguments
+  trail.inArguments = inArguments
+  const result = f()
+  trail.inArguments = before
+  return result
+}
+
 /** A record comes with its notation, which is not data; what it holds is. */
 const visitChildren = <A extends Notation.Plain>(value: A, trail: Trail): A => {
   let copy: Record<string, unknown> | undefined
   for (const key of Object.keys(value)) {
-    if (key === Notation.escaped) continue
+    if (key === Notation.escaped && trail.inArguments) continue
     trail.path.push(key)
     const plain = visit(value[key], trail)
     trail.path.pop()
@@ -161,7 +173,7 @@ const isLangGraphs = (value: object): value is LangGraphs =>
   "lg_name" in value && "toJSON" in value && typeof value.toJSON === "function"
 
 const visitSerializable = (value: Serializable, trail: Trail): unknown => {
-  const json: Notation.Plain = { ...sheltered(value).toJSON() }
+  const json: Notation.Plain = { ...sheltered(value, trail).toJSON() }
   if (!Notation.isLangChainRecord(json)) {
     throw new Refusal(
       trail.path.slice(),
@@ -175,13 +187,17 @@ const visitSerializable = (value: Serializable, trail: Trail): unknown => {
  * `toJSON` takes objects other than LangChain's for plain ones, and makes `{}` of a date or a map among the arguments.
  * It passes on what looks serializable to it, so that is what such objects get wrapped in.
  */
-const sheltered = (value: Serializable): Serializable => {
+const sheltered = (value: Serializable, trail: Trail): Serializable => {
   const shelter: PropertyDescriptorMap = {}
+  trail.path.push("kwargs")
   for (const key of Object.keys(value.lc_kwargs ?? {})) {
     const argument: unknown = key in value ? value[key as keyof Serializable] : value.lc_kwargs[key]
-    const safe = wrapForeign(argument, new Set())
+    trail.path.push(key)
+    const safe = shelterFrom(argument, trail)
+    trail.path.pop()
     if (safe !== argument) shelter[key] = { value: safe, enumerable: true }
   }
+  trail.path.pop()
   return Object.keys(shelter).length === 0 ? value : (Object.create(value, shelter) as Serializable)
 }
 
@@ -196,20 +212,25 @@ class Foreign {
   }
 }
 
-const wrapForeign = (value: unknown, above: Set<object>): unknown => {
-  if (typeof value !== "object" || value === null || isSerializable(value) || above.has(value)) return value
+const shelterFrom = (value: unknown, trail: Trail): unknown => {
+  if (typeof value !== "object" || value === null || isSerializable(value)) return value
   const prototype: unknown = Object.getPrototypeOf(value)
   if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) return new Foreign(value)
-  // LangChain escapes what looks like a record, as a whole.
-  if ("lc" in value) return value
-  above.add(value)
+  // LangChain escapes these as a whole, and gives them back as they are.
+  if ("lc" in value || Notation.escaped in value || trail.above.has(value)) return value
+  if (Object.hasOwn(value, "__proto__")) {
+    throw new Refusal(trail.path.slice(), 'LangChain would drop the key "__proto__"; choose another one')
+  }
+  trail.above.add(value)
   let copy: Record<string, unknown> | undefined
   for (const [key, child] of Object.entries(value)) {
-    const safe = wrapForeign(child, above)
+    trail.path.push(Array.isArray(value) ? Number(key) : key)
+    const safe = shelterFrom(child, trail)
+    trail.path.pop()
     if (safe === child) continue
     copy ??= Object.assign(Array.isArray(value) ? [] : {}, value) as Record<string, unknown>
     copy[key] = safe
   }
-  above.delete(value)
+  trail.above.delete(value)
   return copy ?? value
 }

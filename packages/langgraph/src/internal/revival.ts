@@ -41,7 +41,7 @@ const runAll = async (jobs: ReadonlyArray<Job>, holder: Holder): Promise<unknown
 type Replace = (object: unknown) => void
 
 const into =
-  (holder: Record<string, unknown>, key: string): Replace =>
+  <K extends string | number>(holder: Record<K, unknown>, key: K): Replace =>
   (object) => {
     // An own key "__proto__" stays a key, because assigning to an existing own property never reaches the setter.
     holder[key] = object
@@ -81,7 +81,7 @@ const visit = (value: unknown, replace: Replace, jobs: Array<Job>): void => {
   if (Object.getPrototypeOf(value) !== Object.prototype) return
   const record = value as Notation.Plain
   if (Notation.isLangChainRecord(record)) {
-    const kept: Record<string, unknown> = {}
+    const kept: Array<unknown> = []
     keepForeign(record, kept, jobs)
     jobs.push({ waits: true, run: async () => replace(await loadRecord(record, kept)) })
     return
@@ -93,37 +93,38 @@ const visit = (value: unknown, replace: Replace, jobs: Array<Job>): void => {
 
 const visitFields = (value: object, jobs: Array<Job>): void => {
   const fields = value as Record<string, unknown>
-  for (const key of Object.keys(fields)) {
-    if (key !== Notation.escaped) visit(fields[key], into(fields, key), jobs)
-  }
+  for (const key of Object.keys(fields)) visit(fields[key], into(fields, key), jobs)
 }
 
-/** What stands in the place of values that `load`, which takes a text, can't be given: it asks for secrets by name. */
-const secret = (name: string): Notation.Plain => ({ lc: 1, type: "secret", id: [name] })
+/** What stands in the place of a value that `load`, which takes a text, can't be given: it asks for secrets by name. */
+const secret = (place: number): Notation.Plain => ({ lc: 1, type: "secret", id: [`checkpool ${place}`] })
 
-const loadRecord = (record: Notation.LangChainRecord, secretsMap: Record<string, unknown>): Promise<unknown> =>
-  // The values come from our own tables and were as deep when they were put.
-  load(JSON.stringify(record), { secretsMap, maxDepth: Number.POSITIVE_INFINITY })
+const loadRecord = (record: Notation.LangChainRecord, kept: ReadonlyArray<unknown>): Promise<unknown> =>
+  load(JSON.stringify(record), {
+    secretsMap: Object.fromEntries(kept.map((value, place) => [`checkpool ${place}`, value])),
+    // The values come from our own tables and were as deep when they were put.
+    maxDepth: Number.POSITIVE_INFINITY
+  })
 
 /** Leaves JSON in place, LangChain's records included, and moves all else to `kept`. */
-const keepForeign = (value: object, kept: Record<string, unknown>, jobs: Array<Job>): void => {
+const keepForeign = (value: object, kept: Array<unknown>, jobs: Array<Job>, areArguments = false): void => {
   const fields = value as Record<string, unknown>
   for (const key of Object.keys(fields)) {
     const child = fields[key]
-    if (isForeign(child, Array.isArray(value))) {
-      const name = `checkpool ${Object.keys(kept).length}`
-      kept[name] = child
-      fields[key] = secret(name)
-      visit(child, into(kept, name), jobs)
+    // Constructors tell an argument that is missing from one that is undefined, and LangChain leaves it out.
+    if (child === undefined && areArguments) continue
+    if (isForeign(child)) {
+      const place = kept.push(child) - 1
+      fields[key] = secret(place)
+      visit(child, into(kept, place), jobs)
     } else if (typeof child === "object" && child !== null && key !== Notation.escaped) {
-      keepForeign(child, kept, jobs)
+      keepForeign(child, kept, jobs, key === "kwargs" && Notation.isLangChainRecord(fields))
     }
   }
 }
 
-const isForeign = (value: unknown, inArray: boolean): boolean => {
-  // LangChain's constructors tell a missing argument from one that is undefined, and the stock reader drops the latter.
-  if (value === undefined) return inArray
+const isForeign = (value: unknown): boolean => {
+  if (value === undefined) return true
   if (typeof value === "number") return !Number.isFinite(value) || Object.is(value, -0)
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false
   return Object.getPrototypeOf(value) !== Object.prototype || (value as Notation.Plain).lc === 2
