@@ -41,7 +41,6 @@ const messages: ReadonlyArray<BaseMessage> = [
   new AIMessage({
     content: "",
     tool_calls: [toolCall],
-    usage_metadata: { input_tokens: 3, output_tokens: 5, total_tokens: 8 },
     response_metadata: { finish_reason: "tool_calls", logprobs: null }
   }),
   new AIMessageChunk({ content: "so", tool_call_chunks: [{ name: "w", args: "{", index: 0 }] }),
