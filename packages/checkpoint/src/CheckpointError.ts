@@ -15,14 +15,18 @@ import * as Schema from "effect/Schema"
 export class InvalidIdentifier extends Schema.TaggedError<InvalidIdentifier>(
   "@checkpool/checkpoint/CheckpointError/InvalidIdentifier"
 )("InvalidIdentifier", {
-  /** Which one: `threadId`, `namespace`, `checkpointId`, `parentId`, `channel`, `version`, `taskId`, `taskPath`, `before`. */
+  /** Which one: `threadId`, `namespace`, `checkpointId`, `parentId`, `channel`, `version`, `taskId`, `taskPath`, `before`, `schema`. */
   field: Schema.String,
   reason: Schema.Literal("NotAString", "Empty", "Nul", "LoneSurrogate", "TooLong", "NotFinite"),
   /** The identifier, cut to 64 characters. */
   value: Schema.String
 }) {
   override get message(): string {
-    return `${this.field} ${JSON.stringify(this.value)} ${identifierReasons[this.reason]}`
+    const why =
+      this.field === "schema" && this.reason === "TooLong"
+        ? "is longer than the 63 bytes that Postgres keeps of a name; give it a shorter one"
+        : identifierReasons[this.reason]
+    return `${this.field} ${JSON.stringify(this.value)} ${why}`
   }
 }
 
@@ -64,15 +68,18 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
 )("SchemaOutdated", {
   /** The database schema that holds the tables. */
   schema: Schema.String,
-  /** The version found in `checkpoint_migrations`, in Python's numbering; -1 when there are no tables. */
+  /** Where the version was looked for: LangGraph's tables are numbered in the first, this library's own in the second. */
+  table: Schema.Literal("checkpoint_migrations", "checkpool_migrations"),
+  /** The version found there, of LangGraph's tables in its Python saver's numbering; -1 when there are no tables. */
   have: Schema.Int,
   need: Schema.Int
 }) {
   override get message(): string {
-    const found = this.have < 0 ? "has no checkpoint tables" : `has checkpoint tables of version ${this.have}`
+    const whose = this.table === "checkpoint_migrations" ? "checkpoint tables" : "tables of checkpool's own"
+    const found = this.have < 0 ? `has no ${whose}` : `has ${whose} of version ${this.have}`
     return (
       `Schema ${JSON.stringify(this.schema)} ${found}, but version ${this.need} is needed. ` +
-      `Build the layer once with { setup: "migrate" }, as a user that may alter these tables.`
+      `Build the layer once with { setup: "migrate" }, as a user that may alter these tables, or run setupScript.`
     )
   }
 }
@@ -92,6 +99,27 @@ export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
 }) {
   override get message(): string {
     return `Checkpointer.${this.operation} failed: ${showCause(this.cause)}`
+  }
+}
+
+/**
+ * What was to be written continues a checkpoint that is gone because its thread was deleted: nothing of it is stored. To
+ * begin the thread anew, put a checkpoint without a parent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ThreadDeleted extends Schema.TaggedError<ThreadDeleted>(
+  "@checkpool/checkpoint/CheckpointError/ThreadDeleted"
+)("ThreadDeleted", {
+  operation: Schema.Literal("put", "putWrites", "commit"),
+  threadId: Schema.String
+}) {
+  override get message(): string {
+    return (
+      `Checkpointer.${this.operation} came too late: thread ${JSON.stringify(this.threadId)} was deleted, and with it the ` +
+      "checkpoint that this continues. Stop the run that still writes to it, or begin anew with a checkpoint without a parent."
+    )
   }
 }
 

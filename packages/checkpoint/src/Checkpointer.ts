@@ -15,7 +15,8 @@ import type {
   CheckpointerError,
   CheckpointerOverloaded,
   InvalidIdentifier,
-  SerializationError
+  SerializationError,
+  ThreadDeleted
 } from "./CheckpointError.ts"
 import * as Codec from "./Codec.ts"
 import * as MemoryStore from "./internal/memoryStore.ts"
@@ -27,7 +28,12 @@ import * as Store from "./internal/store.ts"
  * @since 0.1.0
  * @category errors
  */
-export type OperationError = InvalidIdentifier | SerializationError | CheckpointerError | CheckpointerOverloaded
+export type OperationError =
+  | InvalidIdentifier
+  | SerializationError
+  | ThreadDeleted
+  | CheckpointerError
+  | CheckpointerOverloaded
 
 /**
  * What `put` takes.
@@ -171,7 +177,10 @@ export interface DeltaHistoryOptions extends GetOptions {
  * 14. Checkpoints before version 4 are given as if they were of today: what was sent to their tasks, which lies with
  *     the writes of their parent, is the value of `__pregel_tasks`.
  * 15. `commit` does what `put` and then `putWrites` for each task would do, all of it or nothing.
- * 16. `deleteThread` leaves nothing of a thread, in any namespace, and touches no other thread.
+ * 16. `deleteThread` leaves nothing of a thread, in any namespace, and touches no other thread. What comes too late
+ *     does not bring it back: a put whose parent is not there, or writes whose checkpoint is not there, fail with
+ *     `ThreadDeleted` if that id is not greater than all that were deleted. A checkpoint without a parent begins the
+ *     thread anew. In a database this is remembered for seven days.
  *
  * @since 0.1.0
  * @category models

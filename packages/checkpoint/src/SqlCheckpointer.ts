@@ -21,6 +21,7 @@ import * as Checkpointer from "./Checkpointer.ts"
 import * as Codec from "./Codec.ts"
 import * as GroupCommit from "./internal/groupCommit.ts"
 import * as Identifiers from "./internal/identifiers.ts"
+import * as Indexes from "./internal/indexes.ts"
 import * as Migrations from "./internal/migrations.ts"
 import * as Reads from "./internal/reads.ts"
 import * as Statements from "./internal/statements.ts"
@@ -45,14 +46,11 @@ export interface Options {
    * - `verify`: fail with `SchemaOutdated` if they aren't up to date.
    * - `none`: take it that they are.
    *
+   * {@link setupScript} gives the statements to those who run such things by hand.
+   *
    * Ids are compared by code point. If the database's collation is another one, `migrate` gives new tables an index in
    * that order. Tables that were made by another program have none, and finding the latest checkpoint then takes time
-   * in proportion to the thread's length. To mend that, run, while writers go on:
-   *
-   * ```sql
-   * CREATE INDEX CONCURRENTLY checkpoints_by_code_point
-   * ON checkpoints (thread_id, checkpoint_ns, checkpoint_id COLLATE "C")
-   * ```
+   * in proportion to the thread's length: {@link createIndexes} mends that, while writers go on.
    */
   readonly setup?: "migrate" | "verify" | "none" | undefined
   /**
@@ -135,8 +133,7 @@ export const make = (
 ): Effect.Effect<Checkpointer.Service, SetupError, SqlClient.SqlClient | Scope.Scope> =>
   Effect.gen(function* () {
     const schema = options.schema ?? defaults.schema
-    const invalid = Identifiers.check([["schema", schema]])
-    if (invalid !== undefined) return yield* invalid
+    yield* validSchema(schema)
     const codec = yield* Codec.Codec
     // The renaming of columns that an application may have set is for its own rows.
     const client = yield* SqlClient.SqlClient
@@ -168,6 +165,66 @@ export const make = (
 export const layer = (options?: Options): Layer.Layer<Checkpointer.Checkpointer, SetupError, SqlClient.SqlClient> =>
   Layer.scoped(Checkpointer.Checkpointer, make(options))
 
+/**
+ * The statements that make the tables or bring them up to date, as a script for `psql` or a migration of your own. To run
+ * it again changes nothing.
+ *
+ * @throws InvalidIdentifier
+ * @since 0.1.0
+ * @category setup
+ */
+export const setupScript = (schema: string = defaults.schema): string => {
+  const invalid = Identifiers.checkSchema(schema)
+  if (invalid !== undefined) throw invalid
+  return Migrations.script(schema)
+}
+
+/**
+ * What {@link createIndexes} takes.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface IndexOptions {
+  /** The database schema of the tables. Default: `public`. */
+  readonly schema?: string | undefined
+  /**
+   * Makes `list` with a filter on metadata fast where few checkpoints match. Default: `false`, since it makes each `put`
+   * slower, and lists of one thread have the primary key.
+   */
+  readonly metadata?: boolean | undefined
+}
+
+/**
+ * Makes the indexes that set-up doesn't make, because the tables have rows: the one that gives the latest checkpoint, where
+ * the database's collation is not by code point, and if asked for the one for filters on metadata. Writers go on
+ * meanwhile. Any number of callers may ask at the same time; an index that was left half made is made anew.
+ *
+ * It takes time in proportion to the tables: more than `commandTimeout` allows on our pool, unless you say so with
+ * `PgPool.withCommandTimeout`. It needs a session of its own, which a transaction pooler doesn't give.
+ *
+ * @since 0.1.0
+ * @category setup
+ */
+export const createIndexes = (
+  options: IndexOptions = {}
+): Effect.Effect<void, CheckpointerError | InvalidIdentifier, SqlClient.SqlClient> =>
+  Effect.gen(function* () {
+    const schema = options.schema ?? defaults.schema
+    yield* validSchema(schema)
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    yield* GroupCommit.failingAs(
+      "setup",
+      Effect.gen(function* () {
+        if (!(yield* Indexes.ordersByCodePoint(sql, schema))) yield* Indexes.ensure(sql, schema, Indexes.byCodePoint)
+        if (options.metadata === true) yield* Indexes.ensure(sql, schema, Indexes.byMetadata)
+      })
+    )
+  })
+
+const validSchema = (schema: string): Effect.Effect<void, InvalidIdentifier> =>
+  Effect.suspend(() => Identifiers.checkSchema(schema) ?? Effect.void)
+
 const setUp = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   schema: string,
@@ -175,10 +232,13 @@ const setUp = Effect.fnUntraced(function* (
 ): Effect.fn.Return<boolean, CheckpointerError | SchemaOutdated> {
   if (setup === "migrate") yield* GroupCommit.failingAs("setup", Migrations.migrate(sql, schema))
   if (setup === "verify") {
-    const have = yield* GroupCommit.failingAs("setup", Migrations.version(sql, schema))
-    if (have < Migrations.needed) return yield* new SchemaOutdated({ schema, have, need: Migrations.needed })
+    const outdated = yield* GroupCommit.failingAs("setup", Migrations.outdated(sql, schema))
+    if (outdated !== undefined) {
+      const { have, series } = outdated
+      return yield* new SchemaOutdated({ schema, table: series.table, have, need: Migrations.needed(series) })
+    }
   }
-  return yield* GroupCommit.failingAs("setup", Migrations.ordersByCodePoint(sql, schema))
+  return yield* GroupCommit.failingAs("setup", Indexes.ordersByCodePoint(sql, schema))
 })
 
 const groupCommitOptions = (given: GroupCommitOptions, client: SqlClient.SqlClient): GroupCommit.Options => {

@@ -108,6 +108,33 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
       })
     )
 
+    it.scoped("refuses what continues a deleted thread, alone, whatever it was sent with", () =>
+      Effect.gen(function* () {
+        const { checkpointer } = yield* observed()
+        const threads = Array.from({ length: 12 }, (_, i) => `late ${name} ${i}`)
+        yield* Effect.forEach(threads, (threadId) => checkpointer.put(marked(threadId, "1", "old")), inParallel)
+        const isLate = (i: number) => i % 4 === 0
+        yield* Effect.forEach(
+          threads.filter((_, i) => isLate(i)),
+          checkpointer.deleteThread
+        )
+        const exits = yield* Effect.forEach(
+          threads,
+          (threadId) => Effect.exit(checkpointer.put({ ...marked(threadId, "2", "new"), parentId: "1" })),
+          inParallel
+        )
+        for (const [i, threadId] of threads.entries()) {
+          expect(yield* markOf(checkpointer, threadId)).toEqual(isLate(i) ? Option.none() : Option.some("new"))
+          const error = Option.flatMap(Exit.causeOption(exits[i]!), Cause.failureOption)
+          expect(Option.getOrUndefined(error)?._tag).toBe(isLate(i) ? "ThreadDeleted" : undefined)
+        }
+        const sql = yield* SqlClient.SqlClient
+        const late = checkpointer.put({ ...marked(threads[0]!, "2", "new"), parentId: "1" })
+        const error = yield* Effect.flip(sql.withTransaction(late))
+        expect(error).toMatchObject({ _tag: "ThreadDeleted", operation: "put", threadId: threads[0] })
+      })
+    )
+
     it.scoped("lets bad operations fail alone, whoever refuses them, and their successors succeed", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient

@@ -1,9 +1,15 @@
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { fileURLToPath } from "node:url"
 import { Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+import { EmbeddedPostgres } from "@checkpool/embedded"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Option, Schedule, TestServices, Tracer } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, TestServices, Tracer } from "effect"
 import * as Migrations from "../src/internal/migrations.ts"
-import { memoMap, open, stock } from "./database.ts"
+import { memoMap, open, Server, stock } from "./database.ts"
+
+const program = fileURLToPath(new URL("./fixtures/setup.mjs", import.meta.url))
 
 // Always afresh: set-up is what is tested.
 const build = (options: SqlCheckpointer.Options) =>
@@ -44,14 +50,18 @@ const failures = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   })
 
 const all = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-const keys = ["checkpoint_blobs_pkey", "checkpoint_migrations_pkey", "checkpoint_writes_pkey", "checkpoints_pkey"]
+const keys = [
+  ["checkpoint_blobs_pkey", "checkpoint_migrations_pkey", "checkpoint_writes_pkey", "checkpoints_pkey"],
+  ["checkpool_deleted_threads_by_age", "checkpool_deleted_threads_pkey", "checkpool_migrations_pkey"]
+].flat()
 
 /** What a saver of LangGraph leaves behind that knows the versions up to `last`. */
 const leftBy = (schema: string, last: number) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     yield* sql`CREATE SCHEMA ${sql(schema)}`
-    for (const [v, statement] of Migrations.statements(schema)
+    for (const [v, statement] of Migrations.langGraph
+      .statements(schema)
       .slice(0, last + 1)
       .entries()) {
       yield* sql.unsafe(statement)
@@ -72,6 +82,23 @@ layer(stock({ maxConnections: 20 }), { memoMap, timeout: "60 seconds" })("set-up
       expect(yield* versions("together")).toEqual(all)
       // No index twice: Python's on thread_id alone would serve nothing that the keys don't.
       expect((yield* indexes("together")).filter((index) => index !== "checkpoints_by_code_point")).toEqual(keys)
+    })
+  )
+
+  it.scoped("makes them once for several processes at the same time", () =>
+    Effect.gen(function* () {
+      const { url } = Context.get(yield* open(Server), EmbeddedPostgres.EmbeddedPostgres)
+      const env = { ...process.env, SETUP_SCHEMA: "processes", SETUP_URL: Redacted.value(url) }
+      const codes = yield* Effect.promise(() =>
+        Promise.all(
+          Array.from({ length: 4 }, async () => {
+            const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "ignore", "inherit"] })
+            return (await once(child, "exit"))[0]
+          })
+        )
+      )
+      expect(codes).toEqual([0, 0, 0, 0])
+      expect(yield* versions("processes")).toEqual(all)
     })
   )
 
@@ -165,11 +192,19 @@ layer(stock({ maxConnections: 20 }), { memoMap, timeout: "60 seconds" })("set-up
     Effect.gen(function* () {
       const missing = yield* Effect.flip(build({ schema: "missing", setup: "verify" }))
       expect(missing).toMatchObject({ _tag: "SchemaOutdated", schema: "missing", have: -1, need: 9 })
+      expect(missing.message).toContain("has no checkpoint tables")
       yield* leftBy("old", 4)
       const old = yield* Effect.flip(build({ schema: "old", setup: "verify" }))
       expect(old).toMatchObject({ _tag: "SchemaOutdated", have: 4, need: 9 })
       expect(old.message).toContain("version 4")
       expect(yield* versions("old")).toEqual([0, 1, 2, 3, 4])
+      // LangGraph's tables alone are not all that there has to be.
+      yield* leftBy("langgraph alone", 9)
+      expect(yield* Effect.flip(build({ schema: "langgraph alone", setup: "verify" }))).toMatchObject({
+        _tag: "SchemaOutdated",
+        table: "checkpool_migrations",
+        have: -1
+      })
       yield* build({ schema: "old" })
       const checkpointer = yield* build({ schema: "old", setup: "verify" })
       expect(yield* checkpointer.get({ threadId: "t" })).toEqual(Option.none())
@@ -200,10 +235,27 @@ layer(stock({ maxConnections: 20 }), { memoMap, timeout: "60 seconds" })("set-up
     })
   )
 
+  it.scoped("gives a script that does the same, and can be run again", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const script = SqlCheckpointer.setupScript('by "hand"')
+      for (let n = 0; n < 2; n++) yield* sql.unsafe(script)
+      expect(yield* versions('by "hand"')).toEqual(all)
+      const checkpointer = yield* build({ schema: 'by "hand"', setup: "verify" })
+      expect(yield* checkpointer.get({ threadId: "t" })).toEqual(Option.none())
+      expect(() => SqlCheckpointer.setupScript("\0")).toThrow("NUL")
+    })
+  )
+
   it.scoped("refuses a schema name that no identifier can be made of", () =>
     Effect.gen(function* () {
       expect(yield* Effect.flip(build({ schema: "a\0b" }))).toMatchObject({ field: "schema", reason: "Nul" })
       expect(yield* Effect.flip(build({ schema: "" }))).toMatchObject({ field: "schema", reason: "Empty" })
+      // The server would cut it off, and two schemas would become one.
+      const long = yield* Effect.flip(build({ schema: "é".repeat(32) }))
+      expect(long).toMatchObject({ field: "schema", reason: "TooLong" })
+      expect(long.message).toContain("63 bytes")
+      yield* build({ schema: `${"é".repeat(31)}x` })
     })
   )
 })

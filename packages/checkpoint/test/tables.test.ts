@@ -211,6 +211,35 @@ layer(live(), { memoMap, timeout: "60 seconds" })("the tables of SqlCheckpointer
     })
   )
 
+  it.effect("remember deletions for seven days, and forget older ones when others are added", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { deleteThread } = yield* Checkpointer.Checkpointer
+      const remembered = () =>
+        Effect.map(
+          sql`SELECT thread_id, last_checkpoint_id FROM checkpool_deleted_threads WHERE thread_id LIKE 'age %' ORDER BY 1`,
+          (rows) => rows.map(({ last_checkpoint_id, thread_id }) => [thread_id, last_checkpoint_id])
+        )
+      const age = (thread: string, interval: string) =>
+        sql`UPDATE checkpool_deleted_threads SET deleted_at = now() - ${interval}::interval WHERE thread_id = ${thread}`
+      yield* put("age 1", "1")
+      yield* put("age 1", "\uFFFD")
+      yield* put("age 1", "\u{1F388}")
+      yield* put("age 2", "2")
+      yield* deleteThread("age 1")
+      yield* deleteThread("age 2")
+      yield* deleteThread("age never there")
+      expect(yield* remembered()).toEqual([
+        ["age 1", "\u{1F388}"],
+        ["age 2", "2"]
+      ])
+      yield* age("age 1", "169 hours")
+      yield* age("age 2", "167 hours")
+      yield* deleteThread("age never there")
+      expect(yield* remembered()).toEqual([["age 2", "2"]])
+    })
+  )
+
   it.scoped("are reached with one statement for each operation", () =>
     Effect.gen(function* () {
       const names: Array<string> = []

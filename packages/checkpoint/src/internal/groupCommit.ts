@@ -14,15 +14,16 @@ import * as MetricLabel from "effect/MetricLabel"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import { CheckpointerError, CheckpointerOverloaded } from "../CheckpointError.ts"
+import { CheckpointerError, CheckpointerOverloaded, ThreadDeleted } from "../CheckpointError.ts"
 import * as CheckpointMetrics from "../CheckpointMetrics.ts"
 import * as Gauges from "./gauges.ts"
 import * as Batch from "./lanes/batch.ts"
 import * as Lanes from "./lanes/lanes.ts"
 import type { Kind } from "./lanes/state.ts"
 import * as Trouble from "./lanes/trouble.ts"
+import * as Late from "./late.ts"
 import type { Statements } from "./statements.ts"
-import type { Store } from "./store.ts"
+import type { Store, WriteError } from "./store.ts"
 
 /** @internal */
 export interface Options
@@ -31,14 +32,10 @@ export interface Options
     "maxInFlight" | "maxBatch" | "maxBatchBytes" | "maxQueued" | "maxQueuedBytes" | "timeout" | "grace"
   > {}
 
-type Writer = Pick<
-  Store<CheckpointerError, CheckpointerError | CheckpointerOverloaded>,
-  "put" | "putWrites" | "commit" | "deleteThread"
->
+type Writer = Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit" | "deleteThread">
 
 /** Each operation in a statement of its own. @internal */
-export const direct = (statements: Statements): Writer =>
-  toWriter((operation) => failingAs(nameOf(operation), sendAlone(statements, operation)))
+export const direct = (statements: Statements): Writer => toWriter((operation) => straight(statements, operation))
 
 /** @internal */
 export const make = (statements: Statements, options: Options): Effect.Effect<Writer, never, Scope.Scope> =>
@@ -58,7 +55,7 @@ export const make = (statements: Statements, options: Options): Effect.Effect<Wr
     Effect.map((lanes) =>
       toWriter((operation) =>
         inTransactionOr(
-          Effect.suspend(() => failingAs(nameOf(operation), sendAlone(statements, operation))),
+          Effect.suspend(() => straight(statements, operation)),
           (span) => submit(lanes, { operation, span })
         )
       )
@@ -67,9 +64,7 @@ export const make = (statements: Statements, options: Options): Effect.Effect<Wr
 
 type Operation = Batch.Item | { readonly _tag: "Delete"; readonly threadId: string }
 
-const toWriter = (
-  run: (operation: Operation) => Effect.Effect<void, CheckpointerError | CheckpointerOverloaded>
-): Writer => ({
+const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError>): Writer => ({
   put: (rows) => run({ _tag: "Put", rows }),
   putWrites: (rows) => run({ _tag: "Writes", rows }),
   commit: (rows) => run({ _tag: "Commit", rows }),
@@ -99,6 +94,14 @@ const sendAlone = (statements: Statements, operation: Operation): Effect.Effect<
       return statements.deleteThread(operation.threadId)
   }
 }
+
+const straight = (statements: Statements, operation: Operation): Effect.Effect<void, WriteError> =>
+  Effect.mapError(sendAlone(statements, operation), (error) => sqlFailure(operation, error))
+
+const sqlFailure = (operation: Operation, cause: SqlError): WriteError =>
+  operation._tag !== "Delete" && Late.isLate(cause)
+    ? new ThreadDeleted({ operation: names[operation._tag], threadId: threadOf(operation) })
+    : new CheckpointerError({ operation: nameOf(operation), cause })
 
 const nameOf = ({ _tag }: Operation): CheckpointerOverloaded["operation"] => names[_tag]
 
@@ -141,10 +144,7 @@ const inTransactionOr = <A, E>(
     return without(Option.getOrUndefined(Context.getOption(context, Tracer.ParentSpan)))
   })
 
-const submit = (
-  lanes: Lanes.Lanes<Item, SqlError>,
-  item: Item
-): Effect.Effect<void, CheckpointerError | CheckpointerOverloaded> => {
+const submit = (lanes: Lanes.Lanes<Item, SqlError>, item: Item): Effect.Effect<void, WriteError> => {
   const { operation, span } = item
   const deletes = operation._tag === "Delete"
   const submitted = lanes.submit({
@@ -157,7 +157,7 @@ const submit = (
     barrier: deletes
   })
   return Effect.matchCauseEffect(submitted, {
-    onFailure: (cause) => Effect.failCause(Cause.map(cause, (error) => failure(nameOf(operation), lanes, error))),
+    onFailure: (cause) => Effect.failCause(Cause.map(cause, (error) => failure(operation, lanes, error))),
     onSuccess: (batch) => {
       if (span !== undefined && span._tag === "Span") span.attribute("checkpoint.batch", batch)
       return Effect.void
@@ -166,11 +166,12 @@ const submit = (
 }
 
 const failure = (
-  operation: CheckpointerOverloaded["operation"],
+  asked: Operation,
   lanes: Lanes.Lanes<Item, SqlError>,
   error: SqlError | Lanes.NotServed
-): CheckpointerError | CheckpointerOverloaded => {
-  if (error._tag === "SqlError") return new CheckpointerError({ operation, cause: error })
+): WriteError => {
+  if (error._tag === "SqlError") return sqlFailure(asked, error)
+  const operation = nameOf(asked)
   const { why } = error
   if (why._tag === "Closed") return new CheckpointerError({ operation, cause: new Error(closed) })
   if (why._tag === "Expired" && why.cause !== undefined) {

@@ -30,6 +30,10 @@ export const check = (parts: Parts): InvalidIdentifier | undefined => {
   return bytes > maxKeyBytes ? invalid(longest[0], "TooLong", longest[1]) : undefined
 }
 
+/** The name of a schema: Postgres cuts off what is too long, and would take two names for one. @internal */
+export const checkSchema = (name: string): InvalidIdentifier | undefined =>
+  check([["schema", name]]) ?? (Buffer.byteLength(name) > 63 ? invalid("schema", "TooLong", name) : undefined)
+
 /**
  * A version as text, written as Postgres writes a JSON number: readers find a blob by comparing the two. They differ
  * for numbers that JavaScript writes with an exponent.

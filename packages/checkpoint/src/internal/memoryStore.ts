@@ -1,13 +1,15 @@
 /** @internal */
 import * as Effect from "effect/Effect"
 import type { Key } from "../Checkpoint.ts"
+import { ThreadDeleted } from "../CheckpointError.ts"
 import * as Filter from "./filter.ts"
+import * as Late from "./late.ts"
 import * as Order from "./order.ts"
 import * as Record from "./record.ts"
 import type { Place, Store } from "./store.ts"
 
 /** The tables as maps. Each operation is synchronous, so it is atomic. @internal */
-export const make = (): Store<never> => {
+export const make = (): Store<never, ThreadDeleted> => {
   const spaces = new Map<string, Space>()
   const spaceOf = ({ namespace, threadId }: Place): Space => {
     const name = joined(threadId, namespace)
@@ -15,6 +17,23 @@ export const make = (): Store<never> => {
     spaces.set(name, space)
     return space
   }
+  /** The greatest id that the deletion of a thread has taken along. */
+  const deleted = new Map<string, string>()
+  const lateAmong = (refs: ReadonlyArray<Key>): Key | undefined =>
+    refs.find((ref) => {
+      const last = deleted.get(ref.threadId)
+      const isThere = spaces.get(joined(ref.threadId, ref.namespace))?.checkpoints.has(ref.checkpointId) === true
+      return last !== undefined && Order.codePoints(ref.checkpointId, last) <= 0 && !isThere
+    })
+  const unlessLate = (
+    operation: ThreadDeleted["operation"],
+    refs: ReadonlyArray<Key>,
+    write: () => void
+  ): Effect.Effect<void, ThreadDeleted> =>
+    Effect.suspend(() => {
+      const late = lateAmong(refs)
+      return late === undefined ? Effect.sync(write) : new ThreadDeleted({ operation, threadId: late.threadId })
+    })
   const put = ({ blobs, checkpoint }: Record.PutRows): void => {
     const space = spaceOf(checkpoint)
     for (const blob of blobs) keepFirst(space.blobs, joined(blob.channel, blob.version), blob)
@@ -33,16 +52,21 @@ export const make = (): Store<never> => {
     }
   }
   return {
-    put: (rows) => Effect.sync(() => put(rows)),
-    putWrites: (rows) => Effect.sync(() => putWrites(rows)),
+    put: (rows) => unlessLate("put", Late.refOfPut(rows), () => put(rows)),
+    putWrites: (rows) => unlessLate("putWrites", [rows.key], () => putWrites(rows)),
     commit: (rows) =>
-      Effect.sync(() => {
+      unlessLate("commit", Late.refsOfCommit(rows), () => {
         put(rows.put)
         rows.writes.forEach(putWrites)
       }),
     deleteThread: (threadId) =>
       Effect.sync(() => {
-        for (const name of spaces.keys()) if (name.startsWith(joined(threadId, ""))) spaces.delete(name)
+        for (const [name, { checkpoints, writes }] of spaces) {
+          if (!name.startsWith(joined(threadId, ""))) continue
+          const last = latest([...checkpoints.keys(), ...writes.keys(), ...definedIn(deleted.get(threadId))])
+          if (last !== undefined) deleted.set(threadId, last)
+          spaces.delete(name)
+        }
       }),
     get: (place, checkpointId) =>
       Effect.sync(() => {
@@ -126,6 +150,8 @@ const joined = (a: string, b: string): string => `${a}\0${b}`
 const keepFirst = <A>(map: Map<string, A>, key: string, value: A): void => {
   if (!map.has(key)) map.set(key, value)
 }
+
+const definedIn = <A>(value: A | undefined): ReadonlyArray<A> => (value === undefined ? [] : [value])
 
 const latest = (ids: Iterable<string>): string | undefined => {
   let greatest: string | undefined

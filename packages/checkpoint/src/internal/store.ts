@@ -6,7 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Key } from "../Checkpoint.ts"
-import type { CheckpointerError, CheckpointerOverloaded } from "../CheckpointError.ts"
+import type { CheckpointerError, CheckpointerOverloaded, ThreadDeleted } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
 import * as DeltaHistory from "./deltaHistory.ts"
@@ -60,11 +60,11 @@ export interface Store<E, W = E> {
   ) => Effect.Effect<ReadonlyArray<DeltaHistory.Ancestor>, E>
 }
 
+/** What can go wrong with a write. @internal */
+export type WriteError = ThreadDeleted | CheckpointerError | CheckpointerOverloaded
+
 /** @internal */
-export const toService = (
-  codec: Codec.Service,
-  store: Store<CheckpointerError, CheckpointerError | CheckpointerOverloaded>
-): Checkpointer.Service => ({
+export const toService = (codec: Codec.Service, store: Store<CheckpointerError, WriteError>): Checkpointer.Service => ({
   put: (options) =>
     Operation.run(
       "put",

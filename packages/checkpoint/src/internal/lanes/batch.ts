@@ -8,6 +8,7 @@
  * @internal
  */
 import type { Key } from "../../Checkpoint.ts"
+import * as Late from "../late.ts"
 import * as Order from "../order.ts"
 import type { BlobRow, CheckpointRow, CommitRows, PutRows, WriteRow, WritesRows } from "../record.ts"
 import type { Place } from "../store.ts"
@@ -23,6 +24,8 @@ export interface Batch {
   readonly checkpoints: ReadonlyArray<CheckpointRow>
   readonly blobs: ReadonlyArray<{ readonly place: Place; readonly row: BlobRow }>
   readonly writes: ReadonlyArray<{ readonly key: Key; readonly row: WriteRow }>
+  /** The checkpoints that the operations continue. If one of them was deleted, nothing is done (see `late.ts`). */
+  readonly refs: ReadonlyArray<Key>
 }
 
 /** In the order in which they were asked for. @internal */
@@ -30,6 +33,10 @@ export const merge = (items: ReadonlyArray<Item>): Batch => {
   const checkpoints = new Map<string, CheckpointRow>()
   const blobs = new Map<string, Batch["blobs"][number]>()
   const writes = new Map<string, Batch["writes"][number]>()
+  const refs = new Map<string, Key>()
+  const refer = (keys: ReadonlyArray<Key>): void => {
+    for (const key of keys) refs.set(placed(key) + key.checkpointId, key)
+  }
   const put = (rows: PutRows): void => {
     const { checkpoint } = rows
     const prefix = placed(checkpoint)
@@ -51,14 +58,19 @@ export const merge = (items: ReadonlyArray<Item>): Batch => {
     }
   }
   for (const item of items) {
-    if (item._tag === "Put") put(item.rows)
-    else if (item._tag === "Writes") putWrites(item.rows)
-    else {
+    if (item._tag === "Put") {
+      refer(Late.refOfPut(item.rows))
+      put(item.rows)
+    } else if (item._tag === "Writes") {
+      refer([item.rows.key])
+      putWrites(item.rows)
+    } else {
+      refer(Late.refsOfCommit(item.rows))
       put(item.rows.put)
       item.rows.writes.forEach(putWrites)
     }
   }
-  return { checkpoints: sorted(checkpoints), blobs: sorted(blobs), writes: sorted(writes) }
+  return { checkpoints: sorted(checkpoints), blobs: sorted(blobs), writes: sorted(writes), refs: [...refs.values()] }
 }
 
 /** What an operation weighs in a queue: its values, and something for the rest. @internal */

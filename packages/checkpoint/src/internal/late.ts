@@ -1,0 +1,44 @@
+/**
+ * Writes that come too late: they continue a checkpoint that the deletion of its thread has taken along. A deletion notes
+ * the greatest id that it took; what refers to an id up to that one, which is not there (any more), is late.
+ *
+ * The statements look that up themselves and fail on it, so that nothing of them is done, whatever else goes with them.
+ *
+ * @internal
+ */
+import * as Predicate from "effect/Predicate"
+import type { Key } from "../Checkpoint.ts"
+import type { CommitRows, PutRows } from "./record.ts"
+
+/** How long a deletion is remembered. @internal */
+export const memory = "7 days"
+
+/** The checkpoint that a put continues. @internal */
+export const refOfPut = ({ checkpoint }: PutRows): ReadonlyArray<Key> =>
+  checkpoint.parentId === null ? [] : [{ ...keyOf(checkpoint), checkpointId: checkpoint.parentId }]
+
+/** The checkpoints that a commit needs, beside the one that it brings along. @internal */
+export const refsOfCommit = ({ put, writes }: CommitRows): ReadonlyArray<Key> => [
+  ...refOfPut(put),
+  ...writes.filter(({ key }) => key.checkpointId !== put.checkpoint.checkpointId).map(({ key }) => key)
+]
+
+const keyOf = ({ checkpointId, namespace, threadId }: Key): Key => ({ threadId, namespace, checkpointId })
+
+/** Text that can't be read as a number: to try is how a statement fails. @internal */
+export const mark = "checkpool: this thread was deleted: "
+
+/** Whether that is what a statement failed on. @internal */
+export const isLate = (error: unknown): boolean => {
+  for (let current = error, i = 0; current !== undefined && i < 10; i++) {
+    if (
+      current instanceof Error &&
+      Predicate.hasProperty(current, "code") &&
+      current.code === "22P02" &&
+      current.message.includes(mark)
+    )
+      return true
+    current = Predicate.hasProperty(current, "cause") ? current.cause : undefined
+  }
+  return false
+}
