@@ -21,6 +21,7 @@ const arrows: Record<string, ReadonlyArray<string>> = {
   checkpoint: ["pg"],
   embedded: [],
   langgraph: ["checkpoint", "pg"],
+  observability: ["checkpoint", "pg", "pool"],
   pg: ["pool"],
   pool: []
 }

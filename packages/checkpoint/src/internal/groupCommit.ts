@@ -56,7 +56,7 @@ export const make = (statements: Statements, options: Options): Effect.Effect<Wr
       toWriter((operation) =>
         inTransactionOr(
           Effect.suspend(() => straight(statements, operation)),
-          (span) => submit(lanes, { operation, span })
+          (caller) => submit(lanes, { operation, ...caller })
         )
       )
     )
@@ -71,10 +71,14 @@ const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError>
   deleteThread: (threadId) => run({ _tag: "Delete", threadId })
 })
 
-interface Item {
-  readonly operation: Operation
-  /** The caller's. */
+/** Whose trace tells of an operation. */
+interface Caller {
   readonly span: Tracer.AnySpan | undefined
+  readonly tracer: Tracer.Tracer | undefined
+}
+
+interface Item extends Caller {
+  readonly operation: Operation
 }
 
 const send = (statements: Statements, items: ReadonlyArray<Item>): Effect.Effect<void, SqlError> =>
@@ -120,28 +124,37 @@ const threadOf = (operation: Operation): string => {
   }
 }
 
-/** A lone operation's statement belongs to its caller's trace; a batch has a span that is linked with all of its callers. */
+/**
+ * A lone operation's statement belongs to its caller's trace; a batch has a span that is linked with all of its callers.
+ * The tracer is a caller's, too: lanes may have been made before there was one.
+ */
 const traced = <A, E>(items: ReadonlyArray<Item>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
-  const spans = items.flatMap(({ span }) => (span === undefined ? [] : [span]))
-  const [first, ...others] = spans
+  const callers = items.flatMap(({ span, tracer }) => (span === undefined ? [] : [{ span, tracer }]))
+  const [first, ...others] = callers
   if (first === undefined) return effect
-  if (items.length === 1) return Effect.withParentSpan(effect, first)
-  return Effect.withSpan(effect, "Checkpointer.flush", {
-    parent: first,
-    links: others.map((span) => ({ _tag: "SpanLink", span, attributes: {} })),
-    attributes: { "checkpoint.batch": items.length },
-    captureStackTrace: false
-  })
+  const within =
+    items.length === 1
+      ? Effect.withParentSpan(effect, first.span)
+      : Effect.withSpan(effect, "Checkpointer.flush", {
+          parent: first.span,
+          links: others.map(({ span }) => ({ _tag: "SpanLink", span, attributes: {} })),
+          attributes: { "checkpoint.batch": items.length },
+          captureStackTrace: false
+        })
+  return first.tracer === undefined ? within : Effect.withTracer(within, first.tracer)
 }
 
 const inTransactionOr = <A, E>(
   within: Effect.Effect<A, E>,
-  without: (span: Tracer.AnySpan | undefined) => Effect.Effect<A, E>
+  without: (caller: Caller) => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
   Effect.withFiberRuntime((fiber) => {
     const context = fiber.currentContext as Context.Context<TransactionConnection | Tracer.ParentSpan>
     if (Option.isSome(Context.getOption(context, TransactionConnection))) return within
-    return without(Option.getOrUndefined(Context.getOption(context, Tracer.ParentSpan)))
+    return without({
+      span: Option.getOrUndefined(Context.getOption(context, Tracer.ParentSpan)),
+      tracer: fiber.currentTracer
+    })
   })
 
 const submit = (lanes: Lanes.Lanes<Item, SqlError>, item: Item): Effect.Effect<void, WriteError> => {

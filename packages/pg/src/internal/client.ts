@@ -3,19 +3,18 @@
  * of `@effect/sql` and sql-pg, here and nowhere else.
  */
 import type { Pool } from "@checkpool/pool/Pool"
-import type { PoolError } from "@checkpool/pool/PoolError"
 import type * as Reactivity from "@effect/experimental/Reactivity"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
-import { SqlError } from "@effect/sql/SqlError"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as SqlPg from "@effect/sql-pg/PgClient"
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { PgConnection } from "../PgConnection.ts"
+import * as Borrow from "./borrow.ts"
 import type { Listen } from "./listen.ts"
 import * as Transaction from "./transaction.ts"
 
@@ -43,7 +42,7 @@ export const make = (
         : Statement.defaultTransforms(config.transformResultNames, config.transformJson).array
     const stock = yield* SqlClient.make({
       acquirer: Effect.succeed(connection),
-      transactionAcquirer: Effect.mapError(pool.get, asSqlError),
+      transactionAcquirer: Borrow.get(pool),
       compiler,
       transformRows,
       spanAttributes
@@ -55,17 +54,7 @@ export const make = (
       safe: client,
       [SqlPg.TypeId]: SqlPg.TypeId,
       config,
-      withTransaction: Transaction.make(
-        // Only what acquiring fails with is made a SqlError: the user's own effect may fail with a pool's error too.
-        (f) =>
-          Effect.flatten(
-            Effect.mapError(
-              pool.use((connection) => Effect.exit(f(connection))),
-              asSqlError
-            )
-          ),
-        spanAttributes
-      ),
+      withTransaction: Transaction.make((f) => Borrow.use(pool, f), spanAttributes),
       json: (value: unknown) => PgJson(value),
       listen: (channel: string) =>
         Stream.filterMap(listen(channel), (heard) =>
@@ -88,9 +77,7 @@ const currentOr = (connection: Connection): Effect.Effect<Connection> =>
 
 /** Each statement borrows a connection for itself. */
 const pooled = (pool: Pool<PgConnection>): Connection => {
-  const use = <A>(f: (connection: PgConnection) => Effect.Effect<A, SqlError>) =>
-    // Not `mapError`: that takes a step in success, too.
-    Effect.catchAllCause(pool.use(f), (cause) => Effect.failCause(Cause.map(cause, asSqlError)))
+  const use = <A>(f: (connection: PgConnection) => Effect.Effect<A, SqlError>) => Borrow.run(pool, f)
   return {
     execute: (sql, params, transformRows) => use((connection) => connection.execute(sql, params, transformRows)),
     executeRaw: (sql, params) => use((connection) => connection.executeRaw(sql, params)),
@@ -99,12 +86,7 @@ const pooled = (pool: Pool<PgConnection>): Connection => {
       use((connection) => connection.executeUnprepared(sql, params, transformRows)),
     executeStream: (sql, params, transformRows) =>
       Stream.unwrapScoped(
-        Effect.map(Effect.mapError(pool.get, asSqlError), (connection) =>
-          connection.executeStream(sql, params, transformRows)
-        )
+        Effect.map(Borrow.get(pool), (connection) => connection.executeStream(sql, params, transformRows))
       )
   }
 }
-
-const asSqlError = (error: PoolError | SqlError): SqlError =>
-  error instanceof SqlError ? error : new SqlError({ cause: error, message: error.message })

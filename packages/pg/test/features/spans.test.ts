@@ -44,7 +44,8 @@ const recording = <A, E, R>(program: Effect.Effect<A, E, R>) =>
           attributes,
           status: { _tag: "Started", startTime: 0n },
           attribute: (key, value) => void attributes.set(key, value),
-          event: (name) => void events.push(name),
+          // Ours beside theirs, when it has to wait for a connection.
+          event: (name) => void (name === "connection.acquired" || events.push(name)),
           addLinks: () => {},
           end: (_endTime, exit) => {
             recorded.outcome = Exit.isSuccess(exit) ? "success" : "failure"
