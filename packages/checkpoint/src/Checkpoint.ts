@@ -149,6 +149,20 @@ export const make = (
     )
   )
 
+/**
+ * Gives the id itself if it is greater than another one, or else one of the same process that is: ids of another machine
+ * may be ahead of this one's clock. Both have to be UUIDs of version 6; if one isn't, the id is given as it is.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const after = (id: string, other: string): string => {
+  if (!version6.test(id) || !version6.test(other) || id > other) return id
+  return withTicks(BigInt(`0x${other.slice(0, 8)}${other.slice(9, 13)}${other.slice(15, 18)}`) + 1n, id.slice(18))
+}
+
+const version6 = /^[0-9a-f]{8}-[0-9a-f]{4}-6[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
 // One state for each clock, so that a test's clock is not held up by the ids that were made in real time.
 const lastTicks = globalValue("@checkpool/checkpoint/Checkpoint/lastTicks", () => new WeakMap<Clock.Clock, bigint>())
 
@@ -161,12 +175,10 @@ const id = (clock: Clock.Clock, random: Random.Random): Effect.Effect<string> =>
     const last = lastTicks.get(clock)
     const ticks = last !== undefined && now <= last ? last + 1n : now
     lastTicks.set(clock, ticks)
-    const time = ticks.toString(16).padStart(15, "0")
-    return [
-      time.slice(0, 8),
-      time.slice(8, 12),
-      `6${time.slice(12)}`,
-      (0x8000 | sequence).toString(16),
-      node.toString(16).padStart(12, "0")
-    ].join("-")
+    return withTicks(ticks, `-${(0x8000 | sequence).toString(16)}-${node.toString(16).padStart(12, "0")}`)
   })
+
+const withTicks = (ticks: bigint, rest: string): string => {
+  const time = ticks.toString(16).padStart(15, "0")
+  return `${time.slice(0, 8)}-${time.slice(8, 12)}-6${time.slice(12)}${rest}`
+}

@@ -15,7 +15,7 @@ import * as Schema from "effect/Schema"
 export class InvalidIdentifier extends Schema.TaggedError<InvalidIdentifier>(
   "@checkpool/checkpoint/CheckpointError/InvalidIdentifier"
 )("InvalidIdentifier", {
-  /** Which one: `threadId`, `namespace`, `checkpointId`, `parentId`, `channel`, `version`, `taskId`, `taskPath`, `before`, `schema`. */
+  /** Which one: `threadId`, `namespace`, `checkpointId`, `parentId`, `channel`, `version`, `taskId`, `taskPath`, `before`, `schema`, … */
   field: Schema.String,
   reason: Schema.Literal("NotAString", "Empty", "Nul", "LoneSurrogate", "TooLong", "NotFinite"),
   /** The identifier, cut to 64 characters. */
@@ -84,6 +84,9 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
   }
 }
 
+/** The operations that write. */
+const writes = ["put", "putWrites", "commit", "deleteThread", "copyThread", "forkAt", "deleteForRuns"] as const
+
 /**
  * The database did not do what it was asked. The `cause` is the client's error (a `SqlError`), so that what a pool or
  * a server said can be found in it.
@@ -94,7 +97,7 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
 export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
   "@checkpool/checkpoint/CheckpointError/CheckpointerError"
 )("CheckpointerError", {
-  operation: Schema.Literal("setup", "put", "putWrites", "commit", "get", "list", "deltaHistory", "deleteThread"),
+  operation: Schema.Literal("setup", "get", "list", "deltaHistory", "threads", ...writes),
   cause: Schema.Defect
 }) {
   override get message(): string {
@@ -132,7 +135,7 @@ export class ThreadDeleted extends Schema.TaggedError<ThreadDeleted>(
 export class CheckpointerOverloaded extends Schema.TaggedError<CheckpointerOverloaded>(
   "@checkpool/checkpoint/CheckpointError/CheckpointerOverloaded"
 )("CheckpointerOverloaded", {
-  operation: Schema.Literal("put", "putWrites", "commit", "deleteThread"),
+  operation: Schema.Literal(...writes),
   /** `QueueFull`: it was turned away at once. `TimedOut`: its turn didn't come within the time that it may wait. */
   reason: Schema.Literal("QueueFull", "TimedOut"),
   /** How long it waited, in milliseconds. */
@@ -152,6 +155,20 @@ export class CheckpointerOverloaded extends Schema.TaggedError<CheckpointerOverl
           "groupCommit.maxQueued and maxQueuedBytes are the bounds."
       : `Checkpointer.${this.operation} was not begun within ${Math.round(this.waited)} ms: ${queue}. ` +
           "Look for what keeps the database busy, write less at a time, or raise groupCommit.timeout."
+  }
+}
+
+/**
+ * A thread that was to be made is there already. Nothing was changed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ThreadExists extends Schema.TaggedError<ThreadExists>(
+  "@checkpool/checkpoint/CheckpointError/ThreadExists"
+)("ThreadExists", { threadId: Schema.String }) {
+  override get message(): string {
+    return `Thread ${JSON.stringify(this.threadId)} exists already. Copy to a new id, or delete it first.`
   }
 }
 

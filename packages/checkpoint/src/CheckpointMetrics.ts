@@ -12,7 +12,8 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as Gauges from "./internal/gauges.ts"
 
 /**
- * The label that tells operations apart: `put`, `putWrites`, `commit`, `get`, `list`, `deltaHistory`, `deleteThread`.
+ * The label that tells operations apart: `put`, `putWrites`, `commit`, `get`, `list`, `deltaHistory`, `deleteThread`,
+ * `copyThread`, `forkAt`, `deleteForRuns`, `threads`.
  *
  * @since 0.1.0
  * @category labels

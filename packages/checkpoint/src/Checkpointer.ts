@@ -21,6 +21,7 @@ import type {
 import * as Codec from "./Codec.ts"
 import * as MemoryStore from "./internal/memoryStore.ts"
 import * as Store from "./internal/store.ts"
+import type * as ThreadLife from "./ThreadLife.ts"
 
 /**
  * What can go wrong with a single operation.
@@ -148,7 +149,8 @@ export interface DeltaHistoryOptions extends GetOptions {
 }
 
 /**
- * What a checkpointer does. Laws that hold for every layer, for checkpoints of one thread and namespace:
+ * What a checkpointer does; what it does with whole threads has laws of its own in `ThreadLife.Service`. Laws that hold
+ * for every layer, for checkpoints of one thread and namespace:
  *
  * 1. After a `put` has succeeded, `get` of its id gives its checkpoint, metadata and parent, until it is put again.
  *    A value read back equals the value put, with what the {@link Codec} says about types; it is a copy.
@@ -185,7 +187,7 @@ export interface DeltaHistoryOptions extends GetOptions {
  * @since 0.1.0
  * @category models
  */
-export interface Service {
+export interface Service extends ThreadLife.Service {
   /** Stores a checkpoint and gives its key. Atomic and durable when it succeeds. */
   readonly put: (options: PutOptions) => Effect.Effect<Key, OperationError>
   /** Stores what a task has written on top of a checkpoint. Atomic and durable when it succeeds. */

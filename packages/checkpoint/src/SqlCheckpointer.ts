@@ -22,6 +22,7 @@ import * as Codec from "./Codec.ts"
 import * as GroupCommit from "./internal/groupCommit.ts"
 import * as Identifiers from "./internal/identifiers.ts"
 import * as Indexes from "./internal/indexes.ts"
+import * as SqlLife from "./internal/life/sql.ts"
 import * as Migrations from "./internal/migrations.ts"
 import * as Reads from "./internal/reads.ts"
 import * as Statements from "./internal/statements.ts"
@@ -140,7 +141,7 @@ export const make = (
     const sql = client.withoutTransforms()
     const byCodePoint = yield* setUp(sql, schema, options.setup ?? defaults.setup)
     const statements = Statements.make(sql, schema)
-    const writer =
+    const { exclusively, ...writer } =
       options.groupCommit === false
         ? GroupCommit.direct(statements)
         : yield* GroupCommit.make(statements, groupCommitOptions(options.groupCommit ?? {}, client))
@@ -148,6 +149,7 @@ export const make = (
 
     return Store.toService(codec, {
       ...writer,
+      ...SqlLife.make(sql, schema, statements, exclusively, byCodePoint),
       get: (place, checkpointId) => GroupCommit.failingAs("get", reads.get(place, checkpointId)),
       page: (query) => GroupCommit.failingAs("list", reads.page(query)),
       writesTo: (keys, channel) => GroupCommit.failingAs("get", reads.writesTo(keys, channel)),

@@ -24,3 +24,8 @@ export * as Codec from "./Codec.ts"
  * @since 0.1.0
  */
 export * as SqlCheckpointer from "./SqlCheckpointer.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as ThreadLife from "./ThreadLife.ts"

@@ -61,3 +61,12 @@ it.effect("a new checkpoint has the present format and time, and what it is give
     })
   })
 )
+
+it("an id that has to come after another one does, whatever the clocks say", () => {
+  const id = "1f0a0000-0000-6000-8000-00000000000a"
+  expect(Checkpoint.after(id, "1f0a0000-0000-6000-8000-000000000009")).toBe(id)
+  expect(Checkpoint.after(id, id)).toBe("1f0a0000-0000-6001-8000-00000000000a")
+  expect(Checkpoint.after(id, "2f0a0000-ffff-6fff-8000-00000000000b")).toBe("2f0a0001-0000-6000-8000-00000000000a")
+  expect(Checkpoint.after(id, "~")).toBe(id)
+  expect(Checkpoint.after("own", "~")).toBe("own")
+})

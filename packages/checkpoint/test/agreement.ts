@@ -1,6 +1,6 @@
-import { Checkpointer } from "@checkpool/checkpoint"
+import { type CheckpointError, Checkpointer } from "@checkpool/checkpoint"
 import { describe, expect, layer as sharedLayer } from "@effect/vitest"
-import { Effect, Either, FastCheck as fc, Layer, Stream } from "effect"
+import { Clock, Effect, Either, FastCheck as fc, Layer, Stream } from "effect"
 
 const small = <A>(...values: ReadonlyArray<A>) => fc.constantFrom(...values)
 
@@ -37,6 +37,7 @@ const words = fc.dictionary(
   ),
   { maxKeys: 3 }
 )
+const runId = small("r1", "\uFFFD")
 const maybe = <A>(arbitrary: fc.Arbitrary<A>) => fc.option(arbitrary, { nil: undefined })
 
 const operation = fc.oneof(
@@ -53,7 +54,11 @@ const operation = fc.oneof(
       versions,
       // As a graph does it, or anything.
       newVersions: maybe(versions),
-      metadata: fc.oneof(words, fc.dictionary(fc.string(), value, { maxKeys: 3 }))
+      metadata: fc.oneof(
+        words,
+        fc.dictionary(fc.string(), value, { maxKeys: 3 }),
+        fc.record({ run_id: fc.oneof(runId, small<unknown>(1, ["r1"], undefined)), k: maybe(small<unknown>("\0", 1)) })
+      )
     })
   },
   {
@@ -66,6 +71,38 @@ const operation = fc.oneof(
     })
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("deleteThread" as const), place }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("copyThread" as const), place, target: small("1", "2", "3") })
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("forkAt" as const),
+      place,
+      checkpointId,
+      id: checkpointId,
+      metadata: maybe(words)
+    })
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("deleteForRuns" as const),
+      place,
+      runIds: fc.array(runId, { maxLength: 2 })
+    })
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("threads" as const),
+      place,
+      filter: maybe(words),
+      limit: maybe(small(0, 1, 2)),
+      pageSize: maybe(small(1, 2))
+    })
+  },
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant("get" as const), place, id: maybe(checkpointId) })
@@ -98,12 +135,17 @@ const operation = fc.oneof(
 )
 type Operation = typeof operation extends fc.Arbitrary<infer A> ? A : never
 
+type Failure = Checkpointer.OperationError | CheckpointError.ThreadExists
+
 // What was listed up to an error, and the error.
 const collect = (stream: Stream.Stream<unknown, Checkpointer.OperationError>) =>
   Effect.map(Stream.runCollect(Stream.either(stream)), (all) => Array.from(all, plain))
 
+// A fork tells when it was made.
+const stopped = Object.assign(Clock.make(), { currentTimeMillis: Effect.succeed(0), unsafeCurrentTimeMillis: () => 0 })
+
 const run = (prefix: string, operation: Operation) =>
-  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer): Effect.Effect<unknown, Checkpointer.OperationError> => {
+  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer): Effect.Effect<unknown, Failure> => {
     const place = { threadId: `${prefix}-${operation.place.thread}`, namespace: operation.place.namespace }
     switch (operation.kind) {
       case "put":
@@ -122,6 +164,14 @@ const run = (prefix: string, operation: Operation) =>
         return checkpointer.putWrites({ ...place, ...operation })
       case "deleteThread":
         return checkpointer.deleteThread(place.threadId)
+      case "copyThread":
+        return checkpointer.copyThread(place.threadId, `${prefix}-${operation.target}`)
+      case "forkAt":
+        return Effect.withClock(checkpointer.forkAt({ ...operation, ...place }), stopped)
+      case "deleteForRuns":
+        return checkpointer.deleteForRuns(operation.runIds)
+      case "threads":
+        return collect(checkpointer.threads({ ...operation, after: prefix, before: `${prefix}-9` }))
       case "get":
         return checkpointer.get({ ...place, checkpointId: operation.id })
       case "deltaHistory":
@@ -141,7 +191,14 @@ const all = {
   writes: undefined
 }
 
-const everything: ReadonlyArray<Operation> = ["1", "2"].flatMap((thread) => [
+const everything: ReadonlyArray<Operation> = ["1", "2", "3"].flatMap((thread) => [
+  {
+    kind: "threads",
+    place: { thread, namespace: undefined },
+    filter: undefined,
+    limit: undefined,
+    pageSize: undefined
+  } satisfies Operation,
   { kind: "list", place: { thread, namespace: undefined }, options: all } satisfies Operation,
   ...["", "inner"].flatMap((namespace) =>
     [undefined, "1", "2", "10", "B", "a", "é", "\uFFFD", "\u{1F388}"].flatMap(
@@ -157,7 +214,7 @@ const everything: ReadonlyArray<Operation> = ["1", "2"].flatMap((thread) => [
 const inBursts = (operations: ReadonlyArray<Operation>): ReadonlyArray<ReadonlyArray<Operation>> => {
   const bursts: Array<Array<Operation>> = []
   const isWrite = (operation: Operation | undefined) =>
-    ["put", "commit", "putWrites", "deleteThread"].includes(operation?.kind ?? "")
+    ["put", "commit", "putWrites", "deleteThread", "forkAt"].includes(operation?.kind ?? "")
   for (const operation of operations) {
     const last = bursts.at(-1)
     if (last !== undefined && isWrite(last[0]) && isWrite(operation)) last.push(operation)
@@ -204,5 +261,5 @@ export const agreement = <E>(
   })
 
 // Errors with all of their fields, and not only their messages.
-const plain = (answer: Either.Either<unknown, Checkpointer.OperationError>) =>
+const plain = (answer: Either.Either<unknown, Failure>) =>
   Either.mapLeft(answer, (error) => ({ ...error, cause: undefined, message: error.message }))

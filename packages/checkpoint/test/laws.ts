@@ -4,6 +4,7 @@ import { Chunk, Effect, type Layer, Option, Stream } from "effect"
 import * as Order from "../src/internal/order.ts"
 import { commits } from "./laws/commits.ts"
 import { deletions } from "./laws/deletions.ts"
+import { life } from "./laws/life.ts"
 import { checkpoint, get, getSome, list, listIds, put, putWrites } from "./laws/use.ts"
 
 /**
@@ -18,6 +19,7 @@ export const suite = <E>(
     sharedLayer(layer, { timeout: "60 seconds", ...options })((it) => {
       commits(it)
       deletions(it)
+      life(it)
 
       it.effect("gives back a checkpoint with its metadata and parent, latest and by id", () =>
         Effect.gen(function* () {

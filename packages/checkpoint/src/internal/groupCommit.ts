@@ -14,7 +14,7 @@ import * as MetricLabel from "effect/MetricLabel"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import { CheckpointerError, CheckpointerOverloaded, ThreadDeleted } from "../CheckpointError.ts"
+import { CheckpointerError, CheckpointerOverloaded, ThreadDeleted, type ThreadExists } from "../CheckpointError.ts"
 import * as CheckpointMetrics from "../CheckpointMetrics.ts"
 import * as Gauges from "./gauges.ts"
 import * as Batch from "./lanes/batch.ts"
@@ -32,14 +32,36 @@ export interface Options
     "maxInFlight" | "maxBatch" | "maxBatchBytes" | "maxQueued" | "maxQueuedBytes" | "timeout" | "grace"
   > {}
 
-type Writer = Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit" | "deleteThread">
+/** Why something was not done although the database would have done it. @internal */
+export type Objection = ThreadExists
+
+/**
+ * Runs an effect alone for a thread: after all that came before it in the lanes, before all that comes after.
+ *
+ * @internal
+ */
+export type Exclusively = <A, E extends SqlError | Objection>(
+  task: Task,
+  effect: Effect.Effect<A, E>
+) => Effect.Effect<A, WriteError | Exclude<E, SqlError>>
+
+interface Task {
+  readonly name: CheckpointerOverloaded["operation"]
+  readonly threadId: string
+  /** May be done again when it is unknown whether it was done. */
+  readonly repeatable: boolean
+}
+
+interface Writer extends Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit" | "deleteThread"> {
+  readonly exclusively: Exclusively
+}
 
 /** Each operation in a statement of its own. @internal */
 export const direct = (statements: Statements): Writer => toWriter((operation) => straight(statements, operation))
 
 /** @internal */
 export const make = (statements: Statements, options: Options): Effect.Effect<Writer, never, Scope.Scope> =>
-  Lanes.make<Item, SqlError>({
+  Lanes.make<Item, SqlError | Objection>({
     ...options,
     maxConflicts: 5,
     retryBase: 25,
@@ -62,14 +84,30 @@ export const make = (statements: Statements, options: Options): Effect.Effect<Wr
     )
   )
 
-type Operation = Batch.Item | { readonly _tag: "Delete"; readonly threadId: string }
+type Operation =
+  | Batch.Item
+  | { readonly _tag: "Delete"; readonly threadId: string }
+  | ({ readonly _tag: "Exclusive"; readonly effect: Effect.Effect<void, SqlError | Objection> } & Task)
 
-const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError>): Writer => ({
-  put: (rows) => run({ _tag: "Put", rows }),
-  putWrites: (rows) => run({ _tag: "Writes", rows }),
-  commit: (rows) => run({ _tag: "Commit", rows }),
-  deleteThread: (threadId) => run({ _tag: "Delete", threadId })
-})
+const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError | Objection>): Writer => {
+  // What makes no objections meets none.
+  const runUnopposed = run as (operation: Operation) => Effect.Effect<void, WriteError>
+  return {
+    put: (rows) => runUnopposed({ _tag: "Put", rows }),
+    putWrites: (rows) => runUnopposed({ _tag: "Writes", rows }),
+    commit: (rows) => runUnopposed({ _tag: "Commit", rows }),
+    deleteThread: (threadId) => runUnopposed({ _tag: "Delete", threadId }),
+    exclusively: <A, E extends SqlError | Objection>(task: Task, effect: Effect.Effect<A, E>) =>
+      Effect.suspend(() => {
+        // The lanes tell that it is done, and not what came of it.
+        let result: A
+        const done = Effect.map(effect, (a) => {
+          result = a
+        })
+        return Effect.map(run({ _tag: "Exclusive", ...task, effect: done }), () => result)
+      }) as Effect.Effect<A, WriteError | Exclude<E, SqlError>>
+  }
+}
 
 /** Whose trace tells of an operation. */
 interface Caller {
@@ -81,12 +119,15 @@ interface Item extends Caller {
   readonly operation: Operation
 }
 
-const send = (statements: Statements, items: ReadonlyArray<Item>): Effect.Effect<void, SqlError> =>
+const send = (statements: Statements, items: ReadonlyArray<Item>): Effect.Effect<void, SqlError | Objection> =>
   items.length === 1
     ? sendAlone(statements, items[0]!.operation)
-    : statements.batch(Batch.merge(items.flatMap(({ operation }) => (operation._tag === "Delete" ? [] : [operation]))))
+    : statements.batch(Batch.merge(items.flatMap(({ operation }) => (isBarrier(operation) ? [] : [operation]))))
 
-const sendAlone = (statements: Statements, operation: Operation): Effect.Effect<void, SqlError> => {
+const isBarrier = (operation: Operation): operation is Exclude<Operation, Batch.Item> =>
+  operation._tag === "Delete" || operation._tag === "Exclusive"
+
+const sendAlone = (statements: Statements, operation: Operation): Effect.Effect<void, SqlError | Objection> => {
   switch (operation._tag) {
     case "Put":
       return statements.put(operation.rows)
@@ -96,18 +137,23 @@ const sendAlone = (statements: Statements, operation: Operation): Effect.Effect<
       return statements.batch(Batch.merge([operation]))
     case "Delete":
       return statements.deleteThread(operation.threadId)
+    case "Exclusive":
+      return operation.effect
   }
 }
 
-const straight = (statements: Statements, operation: Operation): Effect.Effect<void, WriteError> =>
-  Effect.mapError(sendAlone(statements, operation), (error) => sqlFailure(operation, error))
+const straight = (statements: Statements, operation: Operation): Effect.Effect<void, WriteError | Objection> =>
+  Effect.mapError(sendAlone(statements, operation), (error) => refusal(operation, error))
 
-const sqlFailure = (operation: Operation, cause: SqlError): WriteError =>
-  operation._tag !== "Delete" && Late.isLate(cause)
+const refusal = (operation: Operation, error: SqlError | Objection): WriteError | Objection => {
+  if (error._tag !== "SqlError") return error
+  return !isBarrier(operation) && Late.isLate(error)
     ? new ThreadDeleted({ operation: names[operation._tag], threadId: threadOf(operation) })
-    : new CheckpointerError({ operation: nameOf(operation), cause })
+    : new CheckpointerError({ operation: nameOf(operation), cause: error })
+}
 
-const nameOf = ({ _tag }: Operation): CheckpointerOverloaded["operation"] => names[_tag]
+const nameOf = (operation: Operation): CheckpointerOverloaded["operation"] =>
+  operation._tag === "Exclusive" ? operation.name : names[operation._tag]
 
 const names = { Put: "put", Writes: "putWrites", Commit: "commit", Delete: "deleteThread" } as const
 
@@ -120,6 +166,7 @@ const threadOf = (operation: Operation): string => {
     case "Commit":
       return operation.rows.put.checkpoint.threadId
     case "Delete":
+    case "Exclusive":
       return operation.threadId
   }
 }
@@ -157,17 +204,20 @@ const inTransactionOr = <A, E>(
     })
   })
 
-const submit = (lanes: Lanes.Lanes<Item, SqlError>, item: Item): Effect.Effect<void, WriteError> => {
+const submit = (
+  lanes: Lanes.Lanes<Item, SqlError | Objection>,
+  item: Item
+): Effect.Effect<void, WriteError | Objection> => {
   const { operation, span } = item
-  const deletes = operation._tag === "Delete"
+  const barrier = isBarrier(operation)
   const submitted = lanes.submit({
     item,
     thread: threadOf(operation),
-    bytes: deletes ? 0 : Batch.bytesOf(operation),
+    bytes: barrier ? 0 : Batch.bytesOf(operation),
     // The same content over itself changes nothing, and what is newer in the thread has yet to come. But a thread that is
     // deleted twice may have been begun anew in between, by somebody else.
-    repeatable: !deletes,
-    barrier: deletes
+    repeatable: operation._tag === "Exclusive" ? operation.repeatable : operation._tag !== "Delete",
+    barrier
   })
   return Effect.matchCauseEffect(submitted, {
     onFailure: (cause) => Effect.failCause(Cause.map(cause, (error) => failure(operation, lanes, error))),
@@ -180,10 +230,10 @@ const submit = (lanes: Lanes.Lanes<Item, SqlError>, item: Item): Effect.Effect<v
 
 const failure = (
   asked: Operation,
-  lanes: Lanes.Lanes<Item, SqlError>,
-  error: SqlError | Lanes.NotServed
-): WriteError => {
-  if (error._tag === "SqlError") return sqlFailure(asked, error)
+  lanes: Lanes.Lanes<Item, SqlError | Objection>,
+  error: SqlError | Objection | Lanes.NotServed
+): WriteError | Objection => {
+  if (error._tag !== "NotServed") return refusal(asked, error)
   const operation = nameOf(asked)
   const { why } = error
   if (why._tag === "Closed") return new CheckpointerError({ operation, cause: new Error(closed) })

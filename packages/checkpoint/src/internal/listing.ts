@@ -117,6 +117,16 @@ const ofList = ({ cause }: CheckpointerError) => new CheckpointerError({ operati
 // A page of 16 KB values in five channels is then 2.5 MB at most.
 const defaultPageSize = 32
 
+/** A filter as the store takes it. @internal */
+export const toFilter = (
+  codec: Codec.Service,
+  filter: Metadata | undefined
+): Effect.Effect<Filter.Filter | undefined, SerializationError> => {
+  if (filter === undefined) return Effect.succeed(undefined)
+  const asked = Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== undefined))
+  return Effect.map(Record.encodeObject(codec, asked, { part: "metadata", channel: "" }), Filter.make)
+}
+
 const check = (
   codec: Codec.Service,
   { before, checkpointId, filter, namespace, threadId }: Checkpointer.ListOptions
@@ -129,10 +139,5 @@ const check = (
     Record.valid(parts),
     before === undefined ? Effect.void : Record.valid([["before", before]])
   )
-  return Effect.zipRight(valid, filter === undefined ? Effect.succeed(undefined) : encodeFilter(codec, filter))
-}
-
-const encodeFilter = (codec: Codec.Service, filter: Metadata) => {
-  const asked = Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== undefined))
-  return Effect.map(Record.encodeObject(codec, asked, { part: "metadata", channel: "" }), Filter.make)
+  return Effect.zipRight(valid, toFilter(codec, filter))
 }

@@ -4,16 +4,25 @@ import type { Key } from "../Checkpoint.ts"
 import { ThreadDeleted } from "../CheckpointError.ts"
 import * as Filter from "./filter.ts"
 import * as Late from "./late.ts"
+import * as MemoryLife from "./life/memory.ts"
+import type { LifeStore } from "./life/store.ts"
+import { joined, latest, type Space } from "./memorySpace.ts"
 import * as Order from "./order.ts"
 import * as Record from "./record.ts"
 import type { Place, Store } from "./store.ts"
 
 /** The tables as maps. Each operation is synchronous, so it is atomic. @internal */
-export const make = (): Store<never, ThreadDeleted> => {
+export const make = (): Store<never, ThreadDeleted> & LifeStore<never> => {
   const spaces = new Map<string, Space>()
   const spaceOf = ({ namespace, threadId }: Place): Space => {
     const name = joined(threadId, namespace)
-    const space = spaces.get(name) ?? { checkpoints: new Map(), blobs: new Map(), writes: new Map() }
+    const space = spaces.get(name) ?? {
+      threadId,
+      namespace,
+      checkpoints: new Map(),
+      blobs: new Map(),
+      writes: new Map()
+    }
     spaces.set(name, space)
     return space
   }
@@ -52,6 +61,7 @@ export const make = (): Store<never, ThreadDeleted> => {
     }
   }
   return {
+    ...MemoryLife.make(spaces, put),
     put: (rows) => unlessLate("put", Late.refOfPut(rows), () => put(rows)),
     putWrites: (rows) => unlessLate("putWrites", [rows.key], () => putWrites(rows)),
     commit: (rows) =>
@@ -138,23 +148,8 @@ const newestFirst = (a: Key, b: Key): number =>
 const isAfter = (row: Key, after: string | Key): boolean =>
   typeof after === "string" ? Order.codePoints(row.checkpointId, after) < 0 : newestFirst(row, after) > 0
 
-interface Space {
-  readonly checkpoints: Map<string, Record.CheckpointRow>
-  readonly blobs: Map<string, Record.BlobRow>
-  readonly writes: Map<string, Map<string, Record.WriteRow>>
-}
-
-// Identifiers hold no NUL, so it can stand between them.
-const joined = (a: string, b: string): string => `${a}\0${b}`
-
 const keepFirst = <A>(map: Map<string, A>, key: string, value: A): void => {
   if (!map.has(key)) map.set(key, value)
 }
 
 const definedIn = <A>(value: A | undefined): ReadonlyArray<A> => (value === undefined ? [] : [value])
-
-const latest = (ids: Iterable<string>): string | undefined => {
-  let greatest: string | undefined
-  for (const id of ids) if (greatest === undefined || Order.codePoints(id, greatest) > 0) greatest = id
-  return greatest
-}

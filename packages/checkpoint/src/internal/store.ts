@@ -10,6 +10,8 @@ import type { CheckpointerError, CheckpointerOverloaded, ThreadDeleted } from ".
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
 import * as DeltaHistory from "./deltaHistory.ts"
+import * as Life from "./life/service.ts"
+import type { LifeStore } from "./life/store.ts"
 import * as Listing from "./listing.ts"
 import * as Operation from "./operation.ts"
 import * as PendingSends from "./pendingSends.ts"
@@ -64,7 +66,11 @@ export interface Store<E, W = E> {
 export type WriteError = ThreadDeleted | CheckpointerError | CheckpointerOverloaded
 
 /** @internal */
-export const toService = (codec: Codec.Service, store: Store<CheckpointerError, WriteError>): Checkpointer.Service => ({
+export const toService = (
+  codec: Codec.Service,
+  store: Store<CheckpointerError, WriteError> & LifeStore<CheckpointerError, WriteError>
+): Checkpointer.Service => ({
+  ...Life.toService(codec, store),
   put: (options) =>
     Operation.run(
       "put",

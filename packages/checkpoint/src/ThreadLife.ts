@@ -1,0 +1,106 @@
+/**
+ * What a checkpointer does with whole threads: copies, forks, an overview, and the end of what is no longer wanted.
+ *
+ * It does not decide when to do so; `Retention` does, or you.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type * as Stream from "effect/Stream"
+import type { Key, Metadata } from "./Checkpoint.ts"
+import type { ThreadExists } from "./CheckpointError.ts"
+import type { OperationError } from "./Checkpointer.ts"
+
+/**
+ * What `forkAt` takes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ForkOptions {
+  readonly threadId: string
+  /** Of a sub-graph; the empty string by default. */
+  readonly namespace?: string | undefined
+  /** The checkpoint to go on from. */
+  readonly checkpointId: string
+  /**
+   * The id of the fork. Default: a fresh one, greater than all ids of the thread and namespace if the latest one is a UUID
+   * of version 6, so that the fork is the latest checkpoint.
+   */
+  readonly id?: string | undefined
+  /** What is said about the fork, over what is said about its source and `source: "fork"`. Default: nothing more. */
+  readonly metadata?: Metadata | undefined
+}
+
+/**
+ * What `threads` takes. What is left out narrows nothing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ThreadsOptions {
+  /** Only threads after this one. */
+  readonly after?: string | undefined
+  /** Only threads before this one. */
+  readonly before?: string | undefined
+  /** Only threads with a checkpoint whose metadata contain this, as in `list`. */
+  readonly filter?: Metadata | undefined
+  /** How many at most. */
+  readonly limit?: number | undefined
+  /** How many are looked at at once. Default 100: their sizes are summed up by the server, which takes its time. */
+  readonly pageSize?: number | undefined
+}
+
+/**
+ * A thread at a glance.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ThreadSummary {
+  readonly threadId: string
+  /** How many there are, in all namespaces. */
+  readonly checkpoints: number
+  /** Size of its values and pending writes, before the server compresses them. */
+  readonly bytes: number
+  /** The greatest `ts` of its checkpoints. */
+  readonly lastActivity: string
+}
+
+/**
+ * What happens to whole threads. Laws that hold for every layer, beside those of `Checkpointer.Service`:
+ *
+ * 1. After `copyThread` the target has what the source has: in all namespaces each checkpoint with its id, parent,
+ *    metadata, values and pending writes. From then on neither sees what is done to the other.
+ * 2. `copyThread` of a thread that isn't there, or onto itself, is a no-op. Onto a thread that has anything it fails with
+ *    `ThreadExists` and changes nothing: two histories under one name would show each other's values.
+ * 3. `forkAt` gives a checkpoint that goes on from another one, with its values, which both share, and none of its pending
+ *    writes. A checkpoint from before version 4 is forked beside itself: what was sent to its tasks lies with its parent.
+ *    An unknown checkpoint gives `None`, and nothing is written.
+ * 4. `deleteForRuns` removes the checkpoints whose metadata have one of the ids under `run_id`, in all threads and
+ *    namespaces, with their pending writes. A checkpoint whose parent is removed has none from then on. It is atomic for
+ *    each thread. Values that other checkpoints name stay. If such a run had written what a channel's `deltaHistory` is
+ *    made up of, then that is gone.
+ * 5. `threads` gives each thread that has checkpoints once, in the order of the database's collation (in memory: by code
+ *    point). It reads page by page, as `list` does.
+ * 6. What decides on what it finds (copy, fork, removal of runs) does so alone for its thread: each other operation on that
+ *    thread that takes the thread's lock comes wholly before or wholly after it, from whichever process. Plain `put` and
+ *    `putWrites` take no lock: within one checkpointer they keep their order around it, and of another process's it sees
+ *    those that were committed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * Copies all of a thread to a new one. It is not tried again when the connection is lost: the copy may be there by then.
+   */
+  readonly copyThread: (sourceId: string, targetId: string) => Effect.Effect<void, OperationError | ThreadExists>
+  /** Goes on from an earlier checkpoint: adds one like it to the same thread and namespace, and gives its key. */
+  readonly forkAt: (options: ForkOptions) => Effect.Effect<Option.Option<Key>, OperationError>
+  /** Removes what certain runs have left behind; unknown ids are a no-op. */
+  readonly deleteForRuns: (runIds: ReadonlyArray<string>) => Effect.Effect<void, OperationError>
+  /** Gives an overview of the threads. Reads as far as it is consumed. */
+  readonly threads: (options?: ThreadsOptions) => Stream.Stream<ThreadSummary, OperationError>
+}

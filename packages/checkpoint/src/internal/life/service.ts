@@ -1,0 +1,114 @@
+/**
+ * What is done to whole threads, over the rows of any layer: options are checked, forks are made, pages are asked for.
+ *
+ * @internal
+ */
+import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as Checkpoint from "../../Checkpoint.ts"
+import type { CheckpointerError } from "../../CheckpointError.ts"
+import type { OperationError } from "../../Checkpointer.ts"
+import type * as Codec from "../../Codec.ts"
+import type * as ThreadLife from "../../ThreadLife.ts"
+import type { Filter } from "../filter.ts"
+import * as Listing from "../listing.ts"
+import * as Operation from "../operation.ts"
+import * as Record from "../record.ts"
+import type { Store, WriteError } from "../store.ts"
+import * as Fork from "./fork.ts"
+import type { LifeStore, ThreadsQuery } from "./store.ts"
+
+/** @internal */
+export const toService = (
+  codec: Codec.Service,
+  store: Store<CheckpointerError, WriteError> & LifeStore<CheckpointerError, WriteError>
+): ThreadLife.Service => ({
+  copyThread: (sourceId, targetId) =>
+    Operation.run(
+      "copyThread",
+      () => ({ ...Operation.listAttributes({ threadId: sourceId }), "checkpoint.target_thread_id": targetId }),
+      () =>
+        Effect.zipRight(
+          Effect.zip(Record.valid([["sourceId", sourceId]]), Record.valid([["targetId", targetId]])),
+          sourceId === targetId ? Effect.void : store.copyThread(sourceId, targetId)
+        )
+    ),
+  forkAt: (options) =>
+    Operation.run(
+      "forkAt",
+      () => Operation.attributes(options),
+      () =>
+        Effect.gen(function* () {
+          const place = yield* Record.fromGet(options)
+          if (options.id !== undefined)
+            yield* Record.valid([
+              ["threadId", options.threadId],
+              ["id", options.id]
+            ])
+          const said = yield* Record.encodeObject(codec, options.metadata ?? {}, { part: "metadata", channel: "" })
+          const { id: freshId, ts } = yield* Checkpoint.make()
+          const checkpointId = yield* store.fork(place, options.checkpointId, (source, latestId) =>
+            Fork.make(source, options.id ?? Checkpoint.after(freshId, latestId), ts, said)
+          )
+          return Option.map(Option.fromNullable(checkpointId), (checkpointId) => ({ ...place, checkpointId }))
+        })
+    ),
+  deleteForRuns: (runIds) =>
+    Operation.run(
+      "deleteForRuns",
+      () => ({ "checkpoint.runs": runIds.length }),
+      () =>
+        Effect.zipRight(
+          Effect.forEach(runIds, (runId) => Record.valid([["runId", runId]]), { discard: true }),
+          runIds.length === 0 ? Effect.void : store.deleteForRuns([...new Set(runIds)])
+        )
+    ),
+  threads: (options = {}) => threads(codec, store, options)
+})
+
+const threads = (
+  codec: Codec.Service,
+  store: Store<CheckpointerError, WriteError> & LifeStore<CheckpointerError, WriteError>,
+  options: ThreadLife.ThreadsOptions
+): Stream.Stream<ThreadLife.ThreadSummary, OperationError> => {
+  const { after, before, limit = Number.POSITIVE_INFINITY, pageSize = defaultPageSize } = options
+  const bounds = [after, before].filter((bound) => bound !== undefined)
+  const checked = Effect.zipRight(
+    Effect.forEach(bounds, (bound) => Record.valid([["threadId", bound]]), { discard: true }),
+    Listing.toFilter(codec, options.filter)
+  )
+  const page = (query: ThreadsQuery) =>
+    Operation.run(
+      "threads",
+      () => ({}),
+      () => store.threads(query)
+    )
+  const size = Math.max(1, Math.floor(pageSize) || 1)
+  const pages = (filter: Filter | undefined) =>
+    Stream.paginateChunkEffect(after, (after) =>
+      Effect.map(page({ after, before, filter: filter?.stored, size }), (rows) => [
+        Chunk.unsafeFromArray(rows.filter((row): row is ThreadLife.ThreadSummary => "checkpoints" in row)),
+        rows.length < size ? Option.none<string>() : Option.map(Option.fromNullable(rows.at(-1)), (row) => row.threadId)
+      ])
+    )
+  const all = Stream.unwrap(
+    Effect.map(checked, (filter) =>
+      // What the server finds for such a filter may be too much: then the metadata themselves are looked at.
+      filter?.matches === undefined
+        ? pages(filter)
+        : Stream.filterEffect(pages(filter), ({ threadId }) =>
+            Effect.map(
+              Stream.runCount(
+                Listing.list(codec, store, { threadId, filter: options.filter, limit: 1, values: false, writes: false })
+              ),
+              (found) => found > 0
+            )
+          )
+    )
+  )
+  return limit === Number.POSITIVE_INFINITY ? all : Stream.take(all, Math.max(0, Math.floor(limit) || 0))
+}
+
+const defaultPageSize = 100

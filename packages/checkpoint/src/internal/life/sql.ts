@@ -1,0 +1,166 @@
+/**
+ * The SQL of what is done to whole threads. See `threadLock.ts` for what makes it safe.
+ *
+ * @internal
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import * as Effect from "effect/Effect"
+import { type CheckpointerError, ThreadExists } from "../../CheckpointError.ts"
+import { type Exclusively, failingAs } from "../groupCommit.ts"
+import { quote, type Statements } from "../statements.ts"
+import type { WriteError } from "../store.ts"
+import type { LifeStore, ThreadsQuery } from "./store.ts"
+import * as ThreadLock from "./threadLock.ts"
+
+/** @internal */
+export const make = (
+  sql: SqlClient,
+  schema: string,
+  statements: Statements,
+  exclusively: Exclusively,
+  byCodePoint: boolean
+): LifeStore<CheckpointerError, WriteError> => {
+  const table = (name: string) => `${quote(schema)}.${name}`
+  const locked = ThreadLock.make(sql, schema)
+  const c = byCodePoint ? "" : ' COLLATE "C"'
+
+  // As text, because an application may parse the server's types in its own way.
+  const exists = (threadId: string) =>
+    Effect.map(
+      sql.unsafe(
+        `SELECT (${["checkpoints", "checkpoint_blobs", "checkpoint_writes"]
+          .map((name) => `EXISTS (SELECT FROM ${table(name)} WHERE thread_id = $1::text)`)
+          .join(" OR ")})::text`,
+        [threadId]
+      ).values,
+      ([row]) => row?.[0] === "true"
+    )
+
+  const copyOf = (name: string, columns: string) =>
+    `INSERT INTO ${table(name)} (thread_id, ${columns}) SELECT $2::text, ${columns} FROM ${table(name)} WHERE thread_id = $1::text`
+  // In one statement, so that all of it is of one moment.
+  const copy = `WITH blobs AS (
+  ${copyOf("checkpoint_blobs", "checkpoint_ns, channel, version, type, blob")}
+), writes AS (
+  ${copyOf("checkpoint_writes", "checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path")}
+)
+${copyOf("checkpoints", "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata")}`
+
+  const source = `SELECT parent_checkpoint_id, checkpoint::text, metadata::text, (
+  SELECT checkpoint_id FROM ${table("checkpoints")}
+  WHERE thread_id = $1::text AND checkpoint_ns = $2::text ORDER BY checkpoint_id${c} DESC LIMIT 1
+)
+FROM ${table("checkpoints")} WHERE thread_id = $1::text AND checkpoint_ns = $2::text AND checkpoint_id = $3::text`
+
+  const threadsOfRuns = `SELECT DISTINCT c.thread_id
+FROM ${table("checkpoints")} AS c JOIN unnest($1::jsonb[]) AS run (metadata) ON c.metadata @> run.metadata`
+
+  const deleteRuns = `WITH doomed AS (
+  SELECT checkpoint_ns, checkpoint_id FROM ${table("checkpoints")}
+  WHERE thread_id = $1::text AND metadata -> 'run_id' = ANY ($2::jsonb[])
+), writes AS (
+  DELETE FROM ${table("checkpoint_writes")} AS w USING doomed AS d
+  WHERE w.thread_id = $1::text AND w.checkpoint_ns = d.checkpoint_ns AND w.checkpoint_id = d.checkpoint_id
+), orphans AS (
+  UPDATE ${table("checkpoints")} AS c SET parent_checkpoint_id = NULL FROM doomed AS d
+  WHERE c.thread_id = $1::text AND c.checkpoint_ns = d.checkpoint_ns AND c.parent_checkpoint_id = d.checkpoint_id
+    AND (c.checkpoint_ns, c.checkpoint_id) NOT IN (SELECT checkpoint_ns, checkpoint_id FROM doomed)
+)
+DELETE FROM ${table("checkpoints")} AS c USING doomed AS d
+WHERE c.thread_id = $1::text AND c.checkpoint_ns = d.checkpoint_ns AND c.checkpoint_id = d.checkpoint_id`
+
+  // From one thread to the next by the index, however many checkpoints each one has. A page looks at so many threads and
+  // no more, whatever the filter lets through.
+  const threads = ({ after, before, filter, size }: ThreadsQuery) => {
+    const parameters: Array<unknown> = []
+    const parameter = (value: unknown, type: string) => `$${parameters.push(value)}::${type}`
+    const upTo = before === undefined ? "" : ` AND thread_id < ${parameter(before, "text")}`
+    const next = (condition: string) =>
+      `SELECT thread_id FROM ${table("checkpoints")} WHERE ${condition}${upTo} ORDER BY thread_id LIMIT 1`
+    const matches =
+      filter === undefined
+        ? ""
+        : ` WHERE EXISTS (
+    SELECT FROM ${table("checkpoints")} AS c
+    WHERE c.thread_id = page.thread_id AND c.metadata @> ${parameter(filter, "jsonb")}
+  )`
+    const sizeOf = (name: string) =>
+      `(SELECT coalesce(sum(octet_length(blob)), 0) FROM ${table(name)} WHERE thread_id = found.thread_id)`
+    const statement = `WITH RECURSIVE ids AS (
+  (${next(after === undefined ? "true" : `thread_id > ${parameter(after, "text")}`)})
+  UNION ALL
+  SELECT (${next("thread_id > ids.thread_id")}) FROM ids WHERE ids.thread_id IS NOT NULL
+),
+page AS MATERIALIZED (SELECT thread_id FROM ids WHERE thread_id IS NOT NULL LIMIT ${parameter(size, "int")}),
+found AS MATERIALIZED (SELECT thread_id FROM page${matches})
+SELECT page.thread_id, c.number::text, (${sizeOf("checkpoint_blobs")} + ${sizeOf("checkpoint_writes")})::text, c.ts
+FROM page
+LEFT JOIN found USING (thread_id)
+LEFT JOIN LATERAL (
+  SELECT count(*) AS number, coalesce(max((checkpoint ->> 'ts') COLLATE "C"), '') AS ts
+  FROM ${table("checkpoints")} WHERE thread_id = found.thread_id
+) AS c ON found.thread_id IS NOT NULL
+ORDER BY page.thread_id`
+    return [statement, parameters] as const
+  }
+
+  return {
+    copyThread: (sourceId, targetId) =>
+      exclusively(
+        { name: "copyThread", threadId: sourceId, repeatable: false },
+        locked(
+          [sourceId, targetId],
+          Effect.gen(function* () {
+            if (!(yield* exists(sourceId))) return
+            if (yield* exists(targetId)) return yield* new ThreadExists({ threadId: targetId })
+            yield* sql.unsafe(copy, [sourceId, targetId])
+          })
+        )
+      ),
+    fork: (place, checkpointId, fork) =>
+      exclusively(
+        { name: "forkAt", threadId: place.threadId, repeatable: false },
+        locked(
+          [place.threadId],
+          Effect.gen(function* () {
+            const { namespace, threadId } = place
+            const [found] = yield* sql.unsafe(source, [threadId, namespace, checkpointId]).values
+            if (found === undefined) return undefined
+            const [parentId, text, metadata, latestId] = found as [string | null, string, string, string]
+            const checkpoint = fork(
+              { threadId, namespace, checkpointId, parentId, checkpoint: text, metadata },
+              latestId
+            )
+            yield* statements.put({ checkpoint, blobs: [] })
+            return checkpoint.checkpointId
+          })
+        )
+      ),
+    deleteForRuns: (runIds) =>
+      Effect.flatMap(
+        failingAs(
+          "deleteForRuns",
+          sql.unsafe(threadsOfRuns, [runIds.map((run_id) => JSON.stringify({ run_id }))]).values
+        ),
+        (threads) =>
+          Effect.forEach(
+            threads as ReadonlyArray<ReadonlyArray<string>>,
+            ([threadId = ""]) =>
+              exclusively(
+                { name: "deleteForRuns", threadId, repeatable: true },
+                locked([threadId], sql.unsafe(deleteRuns, [threadId, runIds.map((runId) => JSON.stringify(runId))]))
+              ),
+            { discard: true }
+          )
+      ),
+    threads: (query) =>
+      Effect.map(failingAs("threads", sql.unsafe(...threads(query)).values), (rows) =>
+        (rows as ReadonlyArray<ReadonlyArray<string | null>>).map(([id, checkpoints, bytes, lastActivity]) => {
+          const threadId = id ?? ""
+          return checkpoints == null
+            ? { threadId }
+            : { threadId, checkpoints: Number(checkpoints), bytes: Number(bytes), lastActivity: lastActivity ?? "" }
+        })
+      )
+  }
+}

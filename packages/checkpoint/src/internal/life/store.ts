@@ -1,0 +1,30 @@
+/** @internal */
+import type * as Effect from "effect/Effect"
+import type { ThreadExists } from "../../CheckpointError.ts"
+import type { ThreadSummary } from "../../ThreadLife.ts"
+import type { CheckpointRow } from "../record.ts"
+import type { Place } from "../store.ts"
+
+/** Makes the fork's row out of its source's and the latest id of their place. @internal */
+export type Fork = (source: CheckpointRow, latestId: string) => CheckpointRow
+
+/** Which threads a page holds, from the first one on. @internal */
+export interface ThreadsQuery {
+  readonly after: string | undefined
+  readonly before: string | undefined
+  /** Text of a JSON object, fit for JSONB, that the stored metadata of one checkpoint contain. */
+  readonly filter: string | undefined
+  readonly size: number
+}
+
+/** What is done to whole threads. What writes may fail with `W`. @internal */
+export interface LifeStore<E, W = E> {
+  readonly copyThread: (sourceId: string, targetId: string) => Effect.Effect<void, W | ThreadExists>
+  /** The id of the fork, if its source is there. */
+  readonly fork: (place: Place, checkpointId: string, fork: Fork) => Effect.Effect<string | undefined, W>
+  readonly deleteForRuns: (runIds: ReadonlyArray<string>) => Effect.Effect<void, W>
+  /** Each thread of the page: its id alone, or its summary if the filter lets it through. */
+  readonly threads: (
+    query: ThreadsQuery
+  ) => Effect.Effect<ReadonlyArray<Pick<ThreadSummary, "threadId"> | ThreadSummary>, E>
+}

@@ -1,0 +1,39 @@
+/** @internal */
+import { type SqlClient, TransactionConnection } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+
+/**
+ * Runs in a short transaction that takes the locks of threads first, so that what it reads then is not older than the lock.
+ * In a caller's transaction it takes part in that, which holds the locks until it ends.
+ *
+ * It is an advisory lock: plain puts don't pay for it. Two threads may have the same one by chance, and then wait for
+ * each other.
+ *
+ * @internal
+ */
+export const make =
+  (sql: SqlClient, schema: string) =>
+  <A, E>(threadIds: ReadonlyArray<string>, effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> => {
+    const lock = sql.unsafe(statement, [lockClass, threadIds.map((threadId) => `${schema}\u001f${threadId}`)])
+    return Effect.withFiberRuntime((fiber) => {
+      const context = fiber.currentContext as Context.Context<TransactionConnection>
+      const nested = Option.isSome(Context.getOption(context, TransactionConnection))
+      return sql.withTransaction(
+        // Under a stricter default the snapshot would be older than the lock.
+        Effect.zipRight(
+          nested ? lock : Effect.zipRight(sql.unsafe("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"), lock),
+          effect
+        )
+      )
+    })
+  }
+
+// In one order, so that those who take several don't wait for each other in a circle.
+const statement = `SELECT pg_advisory_xact_lock($1::int, keys.key)
+FROM (SELECT DISTINCT hashtext(name) AS key FROM unnest($2::text[]) AS name ORDER BY 1) AS keys`
+
+// "chkt", beside the class of the set-up (see `migrations.ts`).
+const lockClass = 0x63_68_6b_74

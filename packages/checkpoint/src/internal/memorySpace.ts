@@ -1,0 +1,31 @@
+/**
+ * One namespace of one thread in memory: what the tables hold of it.
+ *
+ * @internal
+ */
+import * as Order from "./order.ts"
+import type * as Record from "./record.ts"
+
+/** @internal */
+export interface Space {
+  readonly threadId: string
+  readonly namespace: string
+  readonly checkpoints: Map<string, Record.CheckpointRow>
+  /** By channel and version, {@link joined}. */
+  readonly blobs: Map<string, Record.BlobRow>
+  /** By checkpoint; then by task and index, {@link joined}. */
+  readonly writes: Map<string, Map<string, Record.WriteRow>>
+}
+
+/** By thread and namespace, {@link joined}. @internal */
+export type Spaces = Map<string, Space>
+
+/** Identifiers hold no NUL, so it can stand between them. @internal */
+export const joined = (a: string, b: string): string => `${a}\0${b}`
+
+/** The greatest by code point. @internal */
+export const latest = (ids: Iterable<string>): string | undefined => {
+  let greatest: string | undefined
+  for (const id of ids) if (greatest === undefined || Order.codePoints(id, greatest) > 0) greatest = id
+  return greatest
+}
