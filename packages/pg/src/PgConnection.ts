@@ -8,17 +8,15 @@
  *
  * @since 0.1.0
  */
-import type { Connection as SqlConnection } from "@effect/sql/SqlConnection"
-import { SqlError } from "@effect/sql/SqlError"
-import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import type * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import * as Pg from "pg"
-import { Connection } from "./internal/connection.ts"
+import type * as Pg from "pg"
 import * as Driver from "./internal/driver.ts"
-import { Session } from "./internal/session.ts"
+import * as internal from "./internal/open.ts"
 import type { PgPoolConfig } from "./PgPoolConfig.ts"
-import { toClientConfig } from "./PgPoolConfig.ts"
 import * as SqlState from "./SqlState.ts"
 
 /**
@@ -27,7 +25,7 @@ import * as SqlState from "./SqlState.ts"
  * @category models
  * @since 0.1.0
  */
-export interface PgConnection extends SqlConnection {
+export interface PgConnection extends Connection {
   /**
    * The driver's client. What is run on it directly escapes the accounting: do so inside of `reserve` only. Asking for it
    * counts as leaving something behind.
@@ -54,6 +52,11 @@ export interface PgConnection extends SqlConnection {
   readonly ping: Effect.Effect<void, SqlError>
   /** Calls back when the connection breaks, also while it is idle; at once if it has. */
   readonly onBroken: (listener: (cause: unknown) => void) => void
+  /** Listens to a channel until `unlisten`, through resets too: not for borrowers, who leave no such thing behind. */
+  readonly listen: (channel: string) => Effect.Effect<void, SqlError>
+  readonly unlisten: (channel: string) => Effect.Effect<void, SqlError>
+  /** Calls back with each notification that the server sends to it, until the result is called. */
+  readonly onNotification: (listener: (notification: Pg.Notification) => void) => () => void
 }
 
 /**
@@ -65,61 +68,24 @@ export interface PgConnection extends SqlConnection {
 export type StatementTimer = () => (error?: unknown) => void
 
 /**
- * Opens a connection, interruptibly; the scope closes it. A timer is told of each
- * statement of its borrowers.
+ * Opens a connection, interruptibly; the scope closes it. A timer is told of each statement of its borrowers.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const open = (
+export const open: (
   config: PgPoolConfig,
   timer?: StatementTimer
-): Effect.Effect<PgConnection, SqlError, Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function* () {
-      const client = yield* makeClient(config, yield* restore(askPassword(config.password)))
-      const connection = new Connection(new Session(client, config, timer))
-      yield* Effect.addFinalizer(() => connection.close)
-      yield* Effect.mapError(restore(Driver.connect(client)), (cause) => connectError(client, cause))
-      yield* restore(connection.settleIn)
-      return connection
-    })
-  )
+) => Effect.Effect<PgConnection, SqlError, Scope.Scope> = internal.open
 
 /**
- * A client that is not connected yet. Reading the configuration is what can fail here: a URL that is none, say.
+ * A client of the driver that is not connected yet, to see what the options come to. Options that can't be read fail.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const makeClient = (config: PgPoolConfig, password?: Redacted.Redacted): Effect.Effect<Pg.Client, SqlError> =>
-  Effect.try({
-    try: () => {
-      const client = new Pg.Client(toClientConfig(config))
-      // Set here, since in `pg` a URL wins also with the password that it does not have.
-      if (password !== undefined && !hasPassword(config.url)) client.password = Redacted.value(password)
-      return client
-    },
-    catch: () =>
-      // Neither the URL nor the driver's error, which may quote it: there is a password in it.
-      new SqlError({
-        cause: new Error("The connection options can't be read"),
-        message:
-          "PgPool: the connection options can't be read. A URL has to look like " +
-          "postgres://user:password@host:5432/database, with special characters percent-encoded"
-      })
-  })
-
-const hasPassword = (url: Redacted.Redacted | undefined): boolean =>
-  url !== undefined && /^\w+:\/\/[^/?#@]*:[^/?#@]+@|[?&]password=/.test(Redacted.value(url))
-
-const askPassword = (password: PgPoolConfig["password"]): Effect.Effect<Redacted.Redacted | undefined, SqlError> =>
-  Effect.isEffect(password)
-    ? Effect.mapError(
-        password,
-        (cause) => new SqlError({ cause, message: "PgPool: asking for the password of a new connection failed" })
-      )
-    : Effect.succeed(password)
+export const makeClient: (config: PgPoolConfig, password?: Redacted.Redacted) => Effect.Effect<Pg.Client, SqlError> =
+  internal.makeClient
 
 /**
  * Whether a driver's error says that the connection was lost or could not be made: it has no SQLSTATE then.
@@ -129,14 +95,3 @@ const askPassword = (password: PgPoolConfig["password"]): Effect.Effect<Redacted
  */
 export const isLost = (cause: unknown): boolean =>
   cause instanceof Error && SqlState.of(cause) === undefined && Driver.isConnectionError(cause)
-
-const connectError = (client: Pg.Client, cause: Error): SqlError => {
-  const sqlState = SqlState.of(cause)
-  const why = cause.message === "" && "code" in cause ? String(cause.code) : cause.message
-  return new SqlError({
-    cause,
-    message:
-      `PgPool: failed to connect to ${client.host}:${client.port}, database "${client.database}", ` +
-      `as user "${client.user}": ${why}${sqlState === undefined ? "" : ` (SQLSTATE ${sqlState})`}`
-  })
-}

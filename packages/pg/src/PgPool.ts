@@ -8,8 +8,7 @@
  * @since 0.1.0
  */
 import * as Pool from "@checkpool/pool/Pool"
-import type { PoolError } from "@checkpool/pool/PoolError"
-import { findPoolError } from "@checkpool/pool/PoolError"
+import { ConnectTimeout, findPoolError, type PoolError } from "@checkpool/pool/PoolError"
 import * as Recycler from "@checkpool/pool/Recycler"
 import * as Reactivity from "@effect/experimental/Reactivity"
 import { SqlClient } from "@effect/sql/SqlClient"
@@ -19,16 +18,21 @@ import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Client from "./internal/client.ts"
+import * as CommandTimeout from "./internal/commandTimeout.ts"
 import * as Listen from "./internal/listen.ts"
 import * as Observing from "./internal/observing.ts"
 import * as PgConnection from "./PgConnection.ts"
+import { SessionRequired } from "./PgError.ts"
 import type { PgNotification } from "./PgNotification.ts"
 import type { PgPoolConfig } from "./PgPoolConfig.ts"
 import { defaults } from "./PgPoolConfig.ts"
@@ -71,17 +75,24 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
     // Never connected: a socket of the user's own making would be left over.
     const resolved = yield* PgConnection.makeClient({ ...config, stream: undefined }, password)
     const self = yield* Deferred.make<Pool.Pool<PgConnection.PgConnection>>()
-    const maxUses = config.maxUses ?? defaults.maxUses
+    const run = yield* FiberSet.makeRuntime<never>()
     const observing = yield* Observing.make(name, config.observer)
+    let generation = 0
     const pool = yield* Pool.make({
       name,
-      acquire: Effect.map(PgConnection.open(config, observing.statement), (connection) => {
-        // One that breaks while it is idle goes at once, and not when somebody borrows it.
-        connection.onBroken((cause) => {
-          observing.broke(cause)
-          Effect.runFork(Effect.flatMap(Deferred.await(self), (pool) => pool.invalidate(connection)))
+      acquire: Effect.suspend(() => {
+        const opened = generation
+        return Effect.map(PgConnection.open(config, observing.statement), (connection) => {
+          // One that breaks while it is idle goes at once, and not when somebody borrows it; after a failover, so do all
+          // that were opened before.
+          connection.onBroken((cause) => {
+            observing.broke(cause)
+            const expires = opened === generation && kindOf(cause) === "failover"
+            if (expires) generation++
+            run(Effect.flatMap(Deferred.await(self), (pool) => (expires ? pool.expire : pool.invalidate(connection))))
+          })
+          return connection
         })
-        return connection
       }),
       min: config.minConnections ?? Math.min(defaults.minConnections, config.maxConnections ?? defaults.maxConnections),
       max: config.maxConnections ?? defaults.maxConnections,
@@ -95,14 +106,13 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
       leakAfter: config.leakAfter,
       start: config.start,
       check: (connection) => connection.ping,
-      recycler: recycler(maxUses),
+      recycler: recycler(config),
       classify,
       observer: observing.observer
     }).pipe(Effect.mapError(asSqlError))
     observing.watch(pool.unsafeStats)
     yield* Deferred.succeed(self, pool)
-    const listen =
-      config.pooler === undefined ? yield* Listen.make(pool) : () => Stream.fail(new SqlError(listenNeedsASession))
+    const listen = config.pooler === undefined ? yield* Listen.make(pool) : () => Stream.fail(sessionRequired(name))
     const client = yield* Client.make(
       pool,
       {
@@ -160,6 +170,34 @@ export const layerTagged = <I>(tag: Context.Tag<I, Service>, config: PgPoolConfi
   Layer.scoped(tag, make(config)).pipe(Layer.provide(Reactivity.layer))
 
 /**
+ * Runs an effect with another command timeout for its statements, each on its own: for reports, migrations, long DDL
+ * (`Duration.infinity`: no limit), or for what is of no use after a second. Statements of fibers that it starts are
+ * meant, too. The first one for which it changes costs a round trip more.
+ *
+ * @category combinators
+ * @since 0.1.0
+ * @example
+ * ```ts
+ * import { PgPool } from "@checkpool/pg"
+ * import { SqlClient } from "@effect/sql"
+ * import { Effect } from "effect"
+ *
+ * export const reindex = Effect.gen(function* () {
+ *   const sql = yield* SqlClient.SqlClient
+ *   yield* sql`REINDEX TABLE CONCURRENTLY orders`
+ * }).pipe(PgPool.withCommandTimeout("1 hour"))
+ * ```
+ */
+export const withCommandTimeout: {
+  (timeout: Duration.DurationInput): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(effect: Effect.Effect<A, E, R>, timeout: Duration.DurationInput): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(effect: Effect.Effect<A, E, R>, timeout: Duration.DurationInput): Effect.Effect<A, E, R> =>
+    Effect.locally(effect, CommandTimeout.override, Duration.toMillis(timeout))
+)
+
+/**
  * Whether the same work has a chance if it is done again: a serialization failure or a deadlock, a connection that was
  * lost, a server that is full, down or handed over, a saturated pool.
  *
@@ -167,11 +205,11 @@ export const layerTagged = <I>(tag: Context.Tag<I, Service>, config: PgPoolConfi
  * @since 0.1.0
  */
 export const isTransient = (error: unknown): boolean => {
-  const sqlState = SqlState.of(error)
-  if (sqlState !== undefined) return !["user", "refused"].includes(SqlState.kindOf(sqlState))
+  const kind = kindOf(error)
+  if (kind !== undefined) return kind !== "user" && kind !== "refused"
   const pooled = findPoolError(error)
   if (pooled !== undefined) return pooled._tag !== "PoolClosed" && pooled._tag !== "NestedAcquire"
-  return error instanceof SqlError && PgConnection.isLost(error.cause)
+  return error instanceof SqlError && (PgConnection.isLost(error.cause) || error.cause instanceof ConnectTimeout)
 }
 
 /**
@@ -211,13 +249,16 @@ const makeContext = (config: PgPoolConfig) =>
     Context.make(PgPool, pool).pipe(Context.add(PgClient, pool.client), Context.add(SqlClient, pool.client))
   )
 
-const listenNeedsASession = {
-  cause: new Error("LISTEN needs a session of its own"),
-  message:
-    "PgPool: LISTEN does not work behind a transaction pooler. Make another pool that connects to the server itself"
+const sessionRequired = (pool: string): SqlError => {
+  const cause = new SessionRequired({ pool, operation: "LISTEN" })
+  return new SqlError({ cause, message: cause.message })
 }
 
-const recycler = (maxUses: number): Recycler.Recycler<PgConnection.PgConnection> =>
+const recycler = ({
+  maxUses = defaults.maxUses,
+  pooler,
+  reset
+}: PgPoolConfig): Recycler.Recycler<PgConnection.PgConnection> =>
   Recycler.combine(
     (connection) =>
       connection.broken !== undefined
@@ -226,15 +267,19 @@ const recycler = (maxUses: number): Recycler.Recycler<PgConnection.PgConnection>
           ? Recycler.close(`ran ${connection.statements} statements`)
           : Recycler.keep,
     Recycler.resetWhen(
-      (connection) => connection.dirty,
+      (connection) => connection.dirty || (reset === "always" && pooler === undefined),
       (connection) => connection.reset
     )
   )
 
 const classify = (error: SqlError) => {
-  const sqlState = SqlState.of(error)
-  const kind = sqlState === undefined ? undefined : SqlState.kindOf(sqlState)
+  const kind = kindOf(error)
   return kind === "saturated" ? "capacity" : kind === "refused" ? "fatal" : "failed"
+}
+
+const kindOf = (error: unknown): SqlState.Kind | undefined => {
+  const sqlState = SqlState.of(error)
+  return sqlState === undefined ? undefined : SqlState.kindOf(sqlState)
 }
 
 const asSqlError = (error: SqlError | { readonly message: string }): SqlError =>

@@ -8,8 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
-import type * as Pg from "pg"
+import type * as Redacted from "effect/Redacted"
 import type { PgConnection } from "./PgConnection.ts"
 
 /**
@@ -31,14 +30,16 @@ export interface PgPoolConfig extends Omit<PgClientConfig, "password"> {
   /** How long a caller waits for a connection at most. Default 10 s. */
   readonly acquireTimeout?: Duration.DurationInput | undefined
   /**
-   * How long a statement may take. Default 60 s. The server enforces it (`statement_timeout`); should the server not
-   * answer at all, the client gives up a second later and closes the connection. `Duration.infinity`: no limit.
+   * How long a statement may take, and each piece of a stream. Default 60 s: longer than what a user waits for, shorter
+   * than what blocks others for good. The server enforces it (`statement_timeout`); should the server not answer at all,
+   * the client gives up a second later and closes the connection. `Duration.infinity`: no limit.
+   * `PgPool.withCommandTimeout` sets another one for some statements.
    */
   readonly commandTimeout?: Duration.DurationInput | undefined
 
   // Frequent
 
-  /** The pool's name in metrics, events and errors. Default `pool-1`, `pool-2`, …: unique in the process. */
+  /** The pool's name in metrics, events and errors. Default `pg-pool-1`, `pg-pool-2`, …: unique in the process. */
   readonly name?: string | undefined
   /** Callers that may wait; the next one gets `PoolSaturated` at once. Default 10,000. */
   readonly maxWaiting?: number | undefined
@@ -60,10 +61,25 @@ export interface PgPoolConfig extends Omit<PgClientConfig, "password"> {
   // Infrequent
 
   /**
+   * `"dirtied"` (default): a session is reset if a statement's text says that it may have left something behind, which
+   * costs nothing otherwise. `"always"`: after each lease, for functions of your own that hide such things: a round trip.
+   */
+  readonly reset?: "dirtied" | "always" | undefined
+  /**
+   * `"read-write"`: a new connection to a standby or a read-only server is refused and tried again, as after a failover
+   * the address may name the wrong one for a while. Default `"any"`: replicas are of use, too.
+   */
+  readonly targetSessionAttrs?: "any" | "read-write" | undefined
+  /**
    * `"transaction"`: there is a pooler such as PgBouncer in between that gives each transaction another session. Nothing
    * is then prepared or set in sessions, `commandTimeout` is the client's alone, and LISTEN is refused. Default: none.
    */
   readonly pooler?: "transaction" | undefined
+  /**
+   * Silence after which TCP asks whether the other side is still there, and gives the connection up some 10 s later.
+   * Default 30 s: below what firewalls and load balancers forget a connection after, and a listener notices a loss soon.
+   */
+  readonly keepAlive?: Duration.DurationInput | undefined
   /** How long opening a connection may take. Default 5 s. */
   readonly connectTimeout?: Duration.DurationInput | undefined
   /** With nothing open, callers fail at once after connecting failed for so long. Default 3 s: a restart is waited out. */
@@ -88,39 +104,8 @@ export const defaults = {
   maxConnections: 100,
   minConnections: 10,
   commandTimeout: Duration.minutes(1),
+  keepAlive: Duration.seconds(30),
   maxUses: 50_000,
   statementCacheSize: 100,
   applicationName: "@checkpool/pg"
 } as const
-
-/**
- * What `pg` is given for one connection, but for the password.
- *
- * @category conversions
- * @since 0.1.0
- */
-export const toClientConfig = (config: PgPoolConfig): Pg.ClientConfig => {
-  const commandTimeout = Duration.decode(config.commandTimeout ?? defaults.commandTimeout)
-  return {
-    ...given("connectionString", config.url && Redacted.value(config.url)),
-    ...given("host", config.path ?? config.host),
-    ...given("port", config.port),
-    ...given("database", config.database),
-    ...given("user", config.username),
-    ...given("ssl", config.ssl),
-    ...given("stream", config.stream),
-    ...given("types", config.types),
-    application_name: config.applicationName ?? defaults.applicationName,
-    keepAlive: true,
-    ...(Duration.isFinite(commandTimeout)
-      ? {
-          // A pooler refuses to start up with a setting that it does not know.
-          ...(config.pooler === undefined ? { statement_timeout: Duration.toMillis(commandTimeout) } : {}),
-          query_timeout: Duration.toMillis(commandTimeout) + (config.pooler === undefined ? 1000 : 0)
-        }
-      : {})
-  }
-}
-
-const given = <K extends string, V>(key: K, value: V | undefined) =>
-  value === undefined ? {} : ({ [key]: value } as { readonly [_ in K]: V })

@@ -21,6 +21,10 @@ import * as Predicate from "effect/Predicate"
  */
 export type Kind = "user" | "retryable" | "evict" | "failover" | "saturated" | "refused"
 
+/**
+ * Classes 58 (system error) and XX (internal error) are not in it: their sessions live on, and extensions raise XX000 for
+ * whatever they don't like about their arguments. A session that does end with one loses its socket, too.
+ */
 const codes: Record<string, Kind> = {
   // Class 25, invalid transaction state: a writer that suddenly is read only talks to a former primary.
   "25006": "failover",
@@ -48,10 +52,7 @@ const classes: Record<string, Kind> = {
   // Connection exception, protocol violation included.
   "08": "evict",
   // Invalid authorization specification.
-  "28": "refused",
-  // System error: the server's own disk or memory structures.
-  "58": "evict",
-  XX: "evict"
+  "28": "refused"
 }
 
 /**

@@ -1,4 +1,4 @@
-import { PgPool, SqlState, TransactionRolledBack } from "@checkpool/pg"
+import { PgError, PgPool, SqlState } from "@checkpool/pg"
 import { PoolError } from "@checkpool/pool"
 import { SqlClient, SqlError } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
@@ -50,7 +50,7 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("withTra
       )
       const error = failureOf(exit) as SqlError.SqlError
       expect(error).toBeInstanceOf(SqlError.SqlError)
-      expect(error.cause).toBeInstanceOf(TransactionRolledBack.TransactionRolledBack)
+      expect(error.cause).toBeInstanceOf(PgError.TransactionRolledBack)
       expect(yield* sql`SELECT * FROM swallowed`).toEqual([])
     }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
   )

@@ -4,7 +4,8 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
-import type * as Pg from "pg"
+import { NodeInspectSymbol } from "effect/Inspectable"
+import * as Pg from "pg"
 import type { PgConnection } from "../PgConnection.ts"
 import { close } from "./close.ts"
 import * as Cursor from "./cursor.ts"
@@ -73,6 +74,40 @@ export class Connection implements PgConnection {
 
   onBroken(listener: (cause: unknown) => void): void {
     this.session.onBroken(listener)
+  }
+
+  onNotification(listener: (notification: Pg.Notification) => void): () => void {
+    const { pg } = this.session
+    pg.on("notification", listener)
+    return () => pg.off("notification", listener)
+  }
+
+  listen(channel: string): Effect.Effect<void, SqlError> {
+    return this.subscribe("LISTEN", channel, () => this.session.channels.add(channel))
+  }
+
+  unlisten(channel: string): Effect.Effect<void, SqlError> {
+    return this.subscribe("UNLISTEN", channel, () => this.session.channels.delete(channel))
+  }
+
+  /** One that did not succeed may have been done all the same: the next reset sees to it. */
+  private subscribe(how: string, channel: string, done: () => void): Effect.Effect<void, SqlError> {
+    const text = `${how} ${Pg.escapeIdentifier(channel)}`
+    return Effect.onError(Query.run(this.session, { text, upkeep: true }, done), () =>
+      Effect.sync(() => {
+        this.session.touched = true
+      })
+    )
+  }
+
+  toJSON() {
+    const { broken, dirty, processId, statements } = this
+    return { _id: "PgConnection", processId, statements, dirty, broken: broken !== undefined }
+  }
+
+  /** Not what it is made of: there are secrets in it. */
+  [NodeInspectSymbol]() {
+    return this.toJSON()
   }
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {

@@ -1,14 +1,16 @@
 /**
  * Streams: a cursor of the server, read in pieces. It has the connection for itself until it is closed.
  */
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import Cursor from "pg-cursor"
+import type Cursor from "pg-cursor"
+import { CommandTimeout as CommandTimeoutError } from "../PgError.ts"
 import * as Cancel from "./cancel.ts"
+import * as CommandTimeout from "./commandTimeout.ts"
 import * as Driver from "./driver.ts"
 import type { Session } from "./session.ts"
 import { traitsOf } from "./traits.ts"
@@ -25,7 +27,12 @@ interface Open {
   reading: boolean
 }
 
-/** @internal */
+/**
+ * The command timeout holds for each piece, however slowly they are consumed. As the server knows no such limit, the
+ * client sees to it.
+ *
+ * @internal
+ */
 export const stream = (
   session: Session,
   sql: string,
@@ -33,7 +40,17 @@ export const stream = (
   transformRows: TransformRows
 ): Stream.Stream<object, SqlError> =>
   Stream.unwrapScoped(
-    Effect.map(open(session, sql, params), (open) => Stream.repeatEffectChunkOption(read(session, open, transformRows)))
+    Effect.suspend(() => {
+      const timeout = CommandTimeout.wantedBy(session)
+      return Effect.map(open(session, sql, params), (open) => {
+        const piece = read(session, open, transformRows)
+        return Stream.repeatEffectChunkOption(
+          Number.isFinite(timeout)
+            ? Effect.timeoutFail(piece, { duration: timeout, onTimeout: () => Option.some(tooLate(timeout)) })
+            : piece
+        )
+      })
+    })
   )
 
 const open = (
@@ -43,20 +60,16 @@ const open = (
 ): Effect.Effect<Open, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(restore(session.turn.take), () => {
-      if (session.broken !== undefined) {
-        session.turn.pass()
-        return Effect.fail(session.gone())
-      }
+      const passTurn = Effect.sync(() => session.turn.pass())
+      if (session.broken !== undefined) return Effect.zipRight(passTurn, Effect.fail(session.gone()))
       session.begin(traitsOf(sql))
-      const cursor = session.pg.query(new Cursor(sql, params as Array<unknown>))
+      const limited = session.config.pooler === undefined
+      // For its transaction only: when that is over, the limit is what it was.
+      if (limited && session.inTransaction) session.enforced = undefined
+      const cursor = Driver.openCursor(session.pg, sql, params, limited)
       const open: Open = { cursor, reading: false, onAnswer: undefined }
       return Effect.as(
-        Effect.addFinalizer(() =>
-          Effect.ensuring(
-            close(session, open),
-            Effect.sync(() => session.turn.pass())
-          )
-        ),
+        Effect.addFinalizer(() => Effect.ensuring(close(session, open), passTurn)),
         open
       )
     })
@@ -78,7 +91,6 @@ const read = (session: Session, open: Open, transformRows: TransformRows) =>
   })
 
 const close = (session: Session, open: Open): Effect.Effect<void> => {
-  const tooLong = "A stream was left, and closing its cursor took too long"
   const answered = Effect.async<void>((resume) => {
     if (open.reading) open.onAnswer = () => resume(Effect.void)
     else resume(Effect.void)
@@ -93,9 +105,15 @@ const close = (session: Session, open: Open): Effect.Effect<void> => {
       ? Effect.void
       : Effect.async<void>((resume) => Driver.closeCursor(session.pg, open.cursor, () => resume(Effect.void)))
   )
-  return Effect.suspend(() => {
-    Driver.endTimer(open.cursor)
-    // What waits for rows can't be closed before they are there: the driver would confuse the answers to come.
-    return Cancel.bounded(session, open.reading ? Effect.zipRight(cancelled, closed) : closed, tooLong)
-  })
+  return Effect.suspend(() =>
+    Cancel.bounded(
+      session,
+      // What waits for rows can't be closed before they are there: the driver would confuse the answers to come.
+      open.reading ? Effect.zipRight(cancelled, closed) : closed,
+      "A stream was left, and closing its cursor took too long"
+    )
+  )
 }
+
+const tooLate = (timeout: number): SqlError =>
+  new SqlError({ cause: new CommandTimeoutError({ timeout }), message: "Failed to execute statement" })

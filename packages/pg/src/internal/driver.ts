@@ -1,20 +1,24 @@
 /**
  * The one place that reaches into `pg` beyond its documented API: connecting interruptibly, knowing when a session is
- * quiet, cutting a socket, cancelling on a socket of its own, and closing prepared statements.
+ * quiet, cutting a socket, cancelling on a socket of its own, cursors without a
+ * time limit, and closing prepared statements.
  */
 import * as Effect from "effect/Effect"
 import * as Pg from "pg"
-import type Cursor from "pg-cursor"
+import Cursor from "pg-cursor"
 
 /** `pg`'s protocol connection, as far as it is used here. */
 interface Wire {
-  readonly stream: { readonly destroyed: boolean; destroy(error?: Error): void }
+  readonly stream: { readonly destroyed: boolean; destroy(error?: Error): void; cork(): void; uncork(): void }
   readonly parsedStatements: Record<string, string>
   end(): void
   connect(port: number, host: string): void
   requestSsl(): void
   cancel(processId: number, secretKey: number): void
   close(what: { readonly type: "S"; readonly name: string }): void
+  parse(what: { readonly text: string }): void
+  bind(what: object): void
+  execute(what: object): void
   on(event: string, listener: (error: Error) => void): void
   once(event: "readyForQuery" | "end", listener: () => void): void
   off(event: "readyForQuery" | "end", listener: () => void): void
@@ -71,6 +75,49 @@ export const isBusy = (client: Pg.Client): boolean => Boolean(innards(client)._g
  */
 export const isReady = (client: Pg.Client): boolean => innards(client).readyForQuery === true
 
+/** `pg-cursor`, as far as it is used here. */
+interface Submitted {
+  submit(connection: Wire): void
+  handleDataRow(message: unknown): void
+  handleCommandComplete(message: unknown): void
+}
+
+const Base = Cursor as unknown as new (text: string, values: ReadonlyArray<unknown>) => Submitted
+
+/**
+ * A cursor that the server sets no time limit. It would count from the first piece to the last, whoever takes so long to
+ * consume them. Said ahead of the cursor's own messages, and for its transaction only, this takes no round trip.
+ */
+class UnlimitedCursor extends Base {
+  private opening = true
+
+  override submit(connection: Wire): void {
+    connection.stream.cork()
+    connection.parse({ text: "SELECT set_config('statement_timeout', '0', true)" })
+    connection.bind({})
+    connection.execute({})
+    super.submit(connection)
+    connection.stream.uncork()
+  }
+
+  override handleDataRow(message: unknown): void {
+    if (!this.opening) super.handleDataRow(message)
+  }
+
+  override handleCommandComplete(message: unknown): void {
+    if (this.opening) this.opening = false
+    else super.handleCommandComplete(message)
+  }
+}
+
+/** @internal */
+export const openCursor = (
+  client: Pg.Client,
+  text: string,
+  values: ReadonlyArray<unknown>,
+  limitedByServer: boolean
+): Cursor => client.query(new (limitedByServer ? UnlimitedCursor : Base)(text, values) as unknown as Cursor)
+
 /**
  * Closes a cursor whose query is still under way, and calls back once the session is quiet. One that the server has
  * ended with an error must not be closed again; whether it has, only its inner state says.
@@ -79,9 +126,6 @@ export const closeCursor = (client: Pg.Client, cursor: Cursor, done: () => void)
   whenQuiet(client, done)
   if ((cursor as unknown as { readonly state: string }).state !== "error") cursor.close(() => {})
 }
-
-/** Ends the timer of `query_timeout`, which `pg` starts for a cursor but never ends. @internal */
-export const endTimer = (cursor: Cursor): void => (cursor as unknown as { readonly callback?: () => void }).callback?.()
 
 /** @internal */
 export const cut = (client: Pg.Client): void => innards(client).connection.stream.destroy()
@@ -97,7 +141,8 @@ export interface Statement {
 }
 
 /**
- * Sends a statement; with a name it is prepared under it first, if it is not yet.
+ * Sends a statement; with a name it is prepared under it first, if it is not yet. After the timeout (ms) the driver gives
+ * it up, which ends nothing on the server.
  *
  * As a query of its own: of a configuration `pg` makes a copy, property by property with its descriptor, which costs more
  * than all the rest of sending.
@@ -107,7 +152,7 @@ export interface Statement {
 export const query = (
   client: Pg.Client,
   { rowMode, text, values }: Statement,
-  name: string | undefined,
+  { name, timeout }: { readonly name?: string | undefined; readonly timeout?: number | undefined },
   done: (error: Error | null | undefined, result: Pg.QueryResult) => void
 ): void => {
   const query = new Pg.Query(
@@ -115,8 +160,7 @@ export const query = (
     values as Array<unknown>,
     done as () => void
   )
-  if (name !== undefined) Object.assign(query, { name })
-  client.query(query)
+  client.query(Object.assign(query, { name, query_timeout: timeout }))
 }
 
 /** Calls back once the server is ready for the next query, or the connection has ended. @internal */

@@ -7,6 +7,7 @@ import type * as Pg from "pg"
 import type { StatementTimer } from "../PgConnection.ts"
 import * as SqlState from "../SqlState.ts"
 import { cancel } from "./cancel.ts"
+import * as CommandTimeout from "./commandTimeout.ts"
 import * as Driver from "./driver.ts"
 import type { Session } from "./session.ts"
 import { traitsOf } from "./traits.ts"
@@ -15,7 +16,7 @@ import { traitsOf } from "./traits.ts"
 export interface Statement extends Driver.Statement {
   /** Whether it is worth a prepared statement, if its text allows for one. */
   readonly prepare?: boolean | undefined
-  /** Whether it is the pool's own and not a borrower's: such are not timed. */
+  /** Whether it is the pool's own and not a borrower's: not timed, and what it leaves behind is looked after. */
   readonly upkeep?: boolean | undefined
 }
 
@@ -37,6 +38,8 @@ export const run = <A>(
     let resume: (answer: Effect.Effect<A, SqlError>) => void
     let onQuiet: (() => void) | undefined
     let time: ReturnType<StatementTimer> | undefined
+    const wanted = CommandTimeout.wantedBy(session)
+    const timeout = CommandTimeout.patienceOf(session, wanted)
     const answer = (result: Effect.Effect<A, SqlError>, error?: SqlError) => {
       state = "answered"
       time?.(error)
@@ -44,25 +47,39 @@ export const run = <A>(
       session.turn.pass()
       resume(result)
     }
+    const fail = (error: SqlError) => answer(Effect.fail(error), error)
     const send = (name: string | undefined) =>
-      Driver.query(session.pg, statement, name, (cause, result) => {
+      Driver.query(session.pg, statement, { name, timeout }, (cause, result) => {
         if (!cause) return answer(attempt(pick, result))
+        if (Driver.isQueryTimeout(cause)) return giveUp(session.tooLate(wanted))
         session.fail(cause, (error) => {
-          if (name === undefined || onQuiet !== undefined || !isStale(error)) return answer(Effect.fail(error), error)
+          if (name === undefined) return fail(error)
+          // The driver could not send its values, and had the server forget what it had just prepared.
+          if (SqlState.of(error) === undefined) session.cache.forget(statement.text)
+          if (onQuiet !== undefined || !isStale(error)) return fail(error)
           // The server has dropped it (26000) or changed what it gives (0A000): nothing was run. Within a transaction
           // it is too late for a second try, the server has failed the transaction.
           session.forgetPrepared()
-          if (session.inTransaction || session.broken !== undefined) answer(Effect.fail(error), error)
+          if (session.inTransaction || session.broken !== undefined) fail(error)
           else send(undefined)
         })
       })
+    /** Tells the caller at once, as an interrupt would: the turn passes on when the server is quiet. */
+    const giveUp = (error: SqlError) => {
+      Driver.whenQuiet(session.pg, () => fail(error))
+      resume(Effect.fail(error))
+    }
     const start = () => {
-      if (session.broken !== undefined) return answer(Effect.fail(session.gone()))
+      if (session.broken !== undefined) return fail(session.gone())
       state = "sent"
       const traits = traitsOf(statement.text)
-      session.begin(traits)
+      session.begin(statement.upkeep === true ? harmless : traits)
       if (statement.upkeep !== true) time = session.timer?.()
-      send(statement.prepare === true && traits.preparable ? prepare(session, statement.text) : undefined)
+      CommandTimeout.enforce(session, wanted, traits, (error) => {
+        if (error !== undefined) fail(error)
+        else if (onQuiet !== undefined) answer(Effect.interrupt)
+        else send(statement.prepare === true && traits.preparable ? prepare(session, statement.text) : undefined)
+      })
     }
     const answered = Effect.async<A, SqlError>((resume_) => {
       resume = resume_
@@ -77,6 +94,8 @@ export const run = <A>(
       return Effect.zipRight(abandon(ended), Effect.failCause(cause))
     })
   })
+
+const harmless = traitsOf("")
 
 /** The name under which a text is prepared. */
 const prepare = ({ cache, pg }: Session, text: string): string | undefined => {

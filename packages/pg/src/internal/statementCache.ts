@@ -1,6 +1,10 @@
 /**
  * The prepared statements of one connection: a name for each text, least recently used out first.
+ *
+ * No two connections use the same name, of whatever process: behind a pooler that nobody told us of, a connection may
+ * meet a session that another one has prepared statements in, and must not run one of those by its name.
  */
+import { randomBytes } from "node:crypto"
 
 interface Entry {
   readonly text: string
@@ -15,6 +19,7 @@ const none: ReadonlyArray<string> = []
 export class StatementCache {
   private readonly entries = new Map<string, Entry>()
   private readonly limit: number
+  private readonly prefix = `checkpool_${randomBytes(6).toString("hex")}_`
   private made = 0
   private clock = 0
 
@@ -35,7 +40,7 @@ export class StatementCache {
       known.usedAt = ++this.clock
       return known.name
     }
-    const name = `checkpool_${++this.made}`
+    const name = `${this.prefix}${++this.made}`
     this.entries.set(text, { text, name, usedAt: ++this.clock })
     return name
   }
@@ -48,6 +53,10 @@ export class StatementCache {
       .slice(0, this.entries.size - this.limit)
     for (const { text } of excess) this.entries.delete(text)
     return excess.map(({ name }) => name)
+  }
+
+  forget(text: string): void {
+    this.entries.delete(text)
   }
 
   clear(): void {

@@ -12,6 +12,8 @@ export interface Traits {
   readonly dirties: boolean
   /** One plain query or change of data, which is worth a prepared statement. */
   readonly preparable: boolean
+  /** Asks for a transaction or a session that only reads. */
+  readonly readOnly: boolean
 }
 
 /** Comments, and the literals that may only look as if there was one in them. */
@@ -27,6 +29,8 @@ const anywhere =
 
 const dirties = (text: string) => atStart.test(text) || anywhere.test(text)
 
+const readOnly = /\bread\s+only\b|_read_only\b/i
+
 const plain = /^\s*(?:select|insert|update|delete|merge|with|values)\b[^;]*;?\s*$/i
 
 const limit = 1000
@@ -38,7 +42,12 @@ export const traitsOf = (text: string): Traits => {
   if (before !== undefined) return before
   const bare = text.replace(opaque, (match) => (isComment(match) ? " " : match))
   // As it stands too: backslashes may end a literal elsewhere.
-  const traits = { dirties: dirties(bare) || dirties(text), preparable: plain.test(bare) }
+  const preparable = plain.test(bare)
+  const traits = {
+    dirties: dirties(bare) || dirties(text),
+    preparable,
+    readOnly: !preparable && readOnly.test(bare)
+  }
   // Texts with values spliced in would fill it without end.
   if (known.size >= limit) known.clear()
   known.set(text, traits)

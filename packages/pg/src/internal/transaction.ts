@@ -14,7 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import type { PgConnection } from "../PgConnection.ts"
-import { TransactionRolledBack } from "../TransactionRolledBack.ts"
+import { TransactionRolledBack } from "../PgError.ts"
 
 type Use = <A, E, R>(f: (connection: PgConnection) => Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
 
