@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type { Observer } from "@checkpool/pool/Pool"
+import type { Observer } from "@checkpool/pool/PoolOptions"
 import type { SqlError } from "@effect/sql/SqlError"
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
 import * as Duration from "effect/Duration"

@@ -118,7 +118,7 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("withTra
   it.scoped("what the user's own effect fails with reaches its caller as it is, also a pool's error", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const own = new PoolError.PoolClosed({ pool: "another" })
+      const own = new PoolError.PoolClosed({ pool: "another", since: 0 })
       expect(yield* Effect.flip(sql.withTransaction(Effect.fail(own)))).toBe(own)
       expect(failureOf(yield* Effect.exit(sql.withTransaction(Effect.die("bug"))))).toBeUndefined()
       expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])

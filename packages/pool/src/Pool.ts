@@ -5,15 +5,34 @@
  * deliberately knows nothing of what it lends, opens nothing that nobody needs beyond its minimum, and neither retries
  * nor pipelines for its users.
  *
+ * Resources live in slots; there are never more than `max`:
+ *
  * ```
- *            demand              opened               taken
- *   (free) ─────────► connecting ───────► idle ─────────────────────► leased
- *      ▲                  │               ▲ │ silent for long            │ given back
- *      │                  │ too slow      │ └────────► checking ─────────┤ (passed: to the oldest waiter)
- *      │ failed           ▼               │               │ failed       ▼
- *      ├─────────────  closing ◄──────────┼───────────────┘        recycler: keep, reset, close
- *      │  closed          ▲               └────────── resetting ◄────────┤
- *      └──────────────────┴───────────────────────────────┴──────────────┘
+ *              wanted                  opened ¹                   taken
+ *   free ────────────────► connecting ─────────► idle ──────────────────────► leased
+ *    ▲                       │     │             │  ▲ ▲                        │  │
+ *    │        failed         │     │      silent │  │ └────── given back ¹ ────┘  │ given back,
+ *    ├───────────────────────┘     │    for long │  │ passed ¹                    │ to be reset
+ *    │                             │             ▼  │                             ▼
+ *    │                             │           checking          idle ◄─ done ¹ ─ resetting
+ *    │                    too slow │             │                                │
+ *    │                             ▼             │ failed, too slow               │ failed, too slow
+ *    └──────────────────────── closing ◄─────────┴────────────────────────────────┘
+ *      closed, or too slow         ▲
+ *                                  └── idle, leased ²
+ *
+ *   ¹ and lent at once to the oldest waiter, if somebody waits
+ *   ² not to be lent again: idle for too long, past its lifetime or its uses, of an expired generation, invalidated,
+ *     refused by the hook or the recycler, above a lowered maximum, or the pool drains
+ * ```
+ *
+ * A caller waits for *a* resource, not for *its* resource, and for no longer than the acquire timeout:
+ *
+ * ```
+ *   asks ──► is lent one ──► gives it back          one is idle, and nobody waits
+ *     │           ▲
+ *     ├──► waits ─┴──► AcquireTimeout, PoolUnavailable, PoolClosed
+ *     └──► PoolSaturated, PoolUnavailable, NestedAcquire, PoolClosed: at once
  * ```
  *
  * @since 0.1.0
@@ -24,21 +43,27 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Interpreter } from "./internal/interpreter.ts"
-import type { Bounds } from "./internal/options.ts"
-import * as Options_ from "./internal/options.ts"
+import * as Borrowing from "./internal/interpreter/borrowing.ts"
+import { Interpreter } from "./internal/interpreter/interpreter.ts"
+import * as Transition from "./internal/state/transitions.ts"
+import * as Validation from "./internal/validation.ts"
 import type { ConnectTimeout, InvalidPoolOptions, PoolError } from "./PoolError.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
+import type { Options } from "./PoolOptions.ts"
+import { defaults } from "./PoolOptions.ts"
 import type { PoolStats } from "./PoolStats.ts"
-import type { Recycler } from "./Recycler.ts"
 
 /**
+ * Marks a pool.
+ *
  * @category type ids
  * @since 0.1.0
  */
 export const TypeId: unique symbol = Symbol.for("@checkpool/pool/Pool")
 
 /**
+ * The type of `TypeId`.
+ *
  * @category type ids
  * @since 0.1.0
  */
@@ -82,130 +107,6 @@ export interface Pool<A> {
   readonly drain: (grace?: Duration.DurationInput) => Effect.Effect<void>
 }
 
-/**
- * Synchronous callbacks on the way of each lease. They run inside the pool: they have to be quick. One that throws is
- * logged and changes nothing.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Observer {
-  /** A lease begins, after this wait in ms. */
-  readonly acquired?: ((waitMillis: number) => void) | undefined
-  /** A lease ended, after this use in ms. */
-  readonly released?: ((useMillis: number) => void) | undefined
-  readonly event?: ((event: PoolEvent) => void) | undefined
-}
-
-/**
- * How a pool is made. Defaults are in `defaults`.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Options<A, E, R> {
-  // Essentials
-
-  /** Opens one resource; its scope closes it. Interruptible parts of it are interrupted at the connect timeout. */
-  readonly acquire: Effect.Effect<A, E, R>
-  /** How many resources may exist at once, counting those being opened and closed. Default 10. */
-  readonly max?: number | undefined
-  /** How many are kept open when nobody needs them. Default 0: what is not used costs nothing. */
-  readonly min?: number | undefined
-  /** How long a caller waits at most, all in all. Default 10 s: longer than a hiccup, shorter than a user's patience. */
-  readonly acquireTimeout?: Duration.DurationInput | undefined
-
-  // Frequent
-
-  /** The name that stats, events and errors carry. Default `pool-1`, `pool-2`, …: unique in the process. */
-  readonly name?: string | undefined
-  /** Callers admitted beyond `max`; the next one gets `PoolSaturated` at once. Default 10,000 (about 1 KB each). */
-  readonly maxWaiting?: number | undefined
-  /** Resources beyond `min` that were idle for so long are closed. Default 5 minutes. */
-  readonly idleTimeout?: Duration.DurationInput | undefined
-  /** A resource of this age is closed when it is next idle. Default 1 hour: picks up changes of address and server. */
-  readonly lifetime?: Duration.DurationInput | undefined
-  /** How many times a resource is lent before it is closed. Default: no limit. */
-  readonly maxUses?: number | undefined
-  /** Proves that an idle resource still works, when it was silent for `checkAfter`. Default: not checked. */
-  readonly check?: ((resource: A) => Effect.Effect<unknown, unknown>) | undefined
-  /** Default 1 s: under load nothing is checked, and whoever comes after a pause pays one round trip. */
-  readonly checkAfter?: Duration.DurationInput | undefined
-  /**
-   * Runs before a resource is lent, in the borrower's fiber, interruptible and as part of its lease. If it does not
-   * succeed, the resource is closed and the borrower gets `HookError`. Default: nothing.
-   */
-  readonly onAcquire?: ((resource: A) => Effect.Effect<unknown, unknown>) | undefined
-  /** What becomes of a resource that is given back. Default: it is kept. */
-  readonly recycler?: Recycler<A> | undefined
-  /**
-   * What has to be open before `make` returns: `"one"` (default: a wrong address is found out at the start), `"min"`, or
-   * nothing (`"lazy"`: the minimum is kept from the first need on).
-   */
-  readonly start?: "one" | "min" | "lazy" | undefined
-  /** Callbacks for metrics. Default: none. */
-  readonly observer?: Observer | undefined
-
-  // Infrequent
-
-  /**
-   * What a failure to open means: `"failed"` (default: tried again with backoff), `"fatal"` (time alone won't mend it:
-   * with nothing open, callers fail at once), `"capacity"` (no more at present: carry on with what is held).
-   */
-  readonly classify?: ((error: E) => "failed" | "fatal" | "capacity") | undefined
-  /** How long opening one may take. Default 5 s. */
-  readonly connectTimeout?: Duration.DurationInput | undefined
-  /** How many are opened at the same time. Default 3: a restarted server is not stormed. */
-  readonly maxConnecting?: number | undefined
-  /** How long a check may take before the resource counts as dead. Default 1 s. */
-  readonly checkTimeout?: Duration.DurationInput | undefined
-  /** How long a recycler's reset may take before the resource is closed. Default 5 s. */
-  readonly resetTimeout?: Duration.DurationInput | undefined
-  /** How long closing may take before the slot is given back all the same. Default 5 s. */
-  readonly closeTimeout?: Duration.DurationInput | undefined
-  /** The share of the lifetime that chance takes off, 0 to 1. Default 0.1: resources opened together don't end together. */
-  readonly lifetimeJitter?: number | undefined
-  /** A lease of this length is reported as `LeakSuspected`. Default: never. */
-  readonly leakAfter?: Duration.DurationInput | undefined
-  /** With nothing open, callers fail at once after opening failed for so long. Default 3 s: a restart is waited out. */
-  readonly unavailableAfter?: Duration.DurationInput | undefined
-  /** The first pause after a failure to open, doubled with each further one, with jitter. Default 250 ms. */
-  readonly retryBase?: Duration.DurationInput | undefined
-  /** The longest such pause. Default 5 s. */
-  readonly retryCap?: Duration.DurationInput | undefined
-  /** How long leases may go on when the pool's scope closes. Default 5 s. */
-  readonly grace?: Duration.DurationInput | undefined
-}
-
-/**
- * The defaults of `Options`; the reasons stand there.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const defaults = {
-  min: 0,
-  max: 10,
-  acquireTimeout: "10 seconds",
-  maxWaiting: 10_000,
-  idleTimeout: "5 minutes",
-  lifetime: "1 hour",
-  maxUses: Number.POSITIVE_INFINITY,
-  checkAfter: "1 second",
-  start: "one",
-  connectTimeout: "5 seconds",
-  maxConnecting: 3,
-  checkTimeout: "1 second",
-  resetTimeout: "5 seconds",
-  closeTimeout: "5 seconds",
-  lifetimeJitter: 0.1,
-  leakAfter: Duration.infinity,
-  unavailableAfter: "3 seconds",
-  retryBase: "250 millis",
-  retryCap: "5 seconds",
-  grace: "5 seconds"
-} as const satisfies Omit<Bounds, "name"> & { readonly start: string; readonly grace: Duration.DurationInput }
-
 let made = 0
 
 /**
@@ -219,15 +120,18 @@ let made = 0
  * import { Pool } from "@checkpool/pool"
  * import { Effect } from "effect"
  *
+ * const open = Effect.succeed({ double: (n: number) => Effect.succeed(n * 2) })
+ *
  * const program = Effect.gen(function* () {
  *   const pool = yield* Pool.make({
- *     acquire: Effect.acquireRelease(Effect.succeed({ ask: (n: number) => n * 2 }), () => Effect.void),
- *     max: 4
+ *     acquire: Effect.acquireRelease(open, () => Effect.log("closed")),
+ *     max: 4,
+ *     name: "doublers"
  *   })
- *   return yield* pool.use((resource) => Effect.succeed(resource.ask(21)))
+ *   return yield* pool.use((resource) => resource.double(21))
  * })
  *
- * Effect.runPromise(Effect.scoped(program)).then((answer) => console.log(answer)) // 42
+ * console.log(await Effect.runPromise(Effect.scoped(program))) // 42
  * ```
  */
 export const make = <A, E, R>(
@@ -235,18 +139,13 @@ export const make = <A, E, R>(
 ): Effect.Effect<Pool<A>, E | ConnectTimeout | InvalidPoolOptions, Scope.Scope | Exclude<R, Scope.Scope>> =>
   Effect.gen(function* () {
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
-    const bounds = { ...defaults, name: `pool-${++made}`, ...(given as Partial<typeof options>) } as Bounds & {
-      readonly start: "one" | "min" | "lazy"
-      readonly grace: Duration.DurationInput
-    }
+    const bounds: Validation.Bounds = { ...defaults, name: `pool-${++made}`, ...given }
     const random = yield* Effect.random
-    const config = yield* Options_.toConfig(bounds, {
-      warm: bounds.start !== "lazy",
+    const config = yield* Validation.toConfig(bounds, {
       checked: options.check !== undefined,
       random: () => Effect.runSync(random.next)
     })
-    const runtime = yield* Effect.runtime<Exclude<R, Scope.Scope>>()
-    const clock = yield* Effect.clock
+    const grace = yield* Validation.duration(config.name, "grace", bounds.grace)
     const interpreter = new Interpreter<A, E, Exclude<R, Scope.Scope>>(
       {
         config,
@@ -257,10 +156,9 @@ export const make = <A, E, R>(
         classify: options.classify,
         observer: options.observer
       },
-      runtime,
-      clock
+      yield* Effect.runtime<Exclude<R, Scope.Scope>>(),
+      yield* Effect.clock
     )
-    const grace = Duration.toMillis(bounds.grace)
     yield* Effect.addFinalizer(() => interpreter.drain(grace))
     // A pool that could not start must not go on trying until the scope closes: its user may make another one there.
     yield* Effect.onError(interpreter.start(bounds.start), () => interpreter.drain(0))
@@ -268,10 +166,23 @@ export const make = <A, E, R>(
   })
 
 /**
- * A layer that provides a pool under a tag of yours.
+ * A layer that provides a pool under a tag of yours. Two tags are two pools.
  *
  * @category layers
  * @since 0.1.0
+ * @example
+ * ```ts
+ * import { Pool } from "@checkpool/pool"
+ * import { Context, Effect } from "effect"
+ *
+ * class Workers extends Context.Tag("app/Workers")<Workers, Pool.Pool<{ readonly id: string }>>() {}
+ *
+ * const WorkersLive = Pool.layer(Workers, { acquire: Effect.succeed({ id: "w1" }), max: 1 })
+ *
+ * const program = Effect.flatMap(Workers, (workers) => workers.use((worker) => Effect.succeed(worker.id)))
+ *
+ * console.log(await Effect.runPromise(Effect.provide(program, WorkersLive))) // w1
+ * ```
  */
 export const layer = <I, A, E, R>(
   tag: Context.Tag<I, Pool<A>>,
@@ -279,13 +190,13 @@ export const layer = <I, A, E, R>(
 ): Layer.Layer<I, E | ConnectTimeout | InvalidPoolOptions, Exclude<R, Scope.Scope>> => Layer.scoped(tag, make(options))
 
 const fromInterpreter = <A, E, R>(interpreter: Interpreter<A, E, R>, grace: number): Pool<A> => {
-  const { state } = interpreter
+  const { news, state } = interpreter
   const { name } = state.config
   return {
     [TypeId]: TypeId,
     name,
-    use: (f) => interpreter.use(f),
-    get: interpreter.get,
+    use: (f) => Borrowing.use(interpreter, f),
+    get: Borrowing.get(interpreter),
     invalidate: (resource) => interpreter.invalidate(resource),
     stats: Effect.sync(() => interpreter.stats()),
     unsafeStats: () => interpreter.stats(),
@@ -297,21 +208,21 @@ const fromInterpreter = <A, E, R>(interpreter: Interpreter<A, E, R>, grace: numb
               emit.single(event)
               if (event._tag === "Drained") emit.end()
             }
-            interpreter.listeners.add(listener)
+            news.listeners.add(listener)
             if (state.phase === "closed") emit.end()
             return listener
           }),
-          (listener) => Effect.sync(() => interpreter.listeners.delete(listener))
+          (listener) => Effect.sync(() => news.listeners.delete(listener))
         ),
       { bufferSize: 1024, strategy: "sliding" }
     ),
-    expire: Effect.sync(() => interpreter.step(() => state.expire(interpreter.now()))),
+    expire: Effect.sync(() => interpreter.step(Transition.expire)),
     resize: (bounds) =>
       Effect.suspend(() => {
         const min = bounds.min ?? state.min
         const max = bounds.max ?? state.max
-        return Effect.map(Options_.check(name, min, max), () =>
-          interpreter.step(() => state.resize(min, max, interpreter.now()))
+        return Effect.map(Validation.bounds(name, min, max), () =>
+          interpreter.step((state, now) => Transition.resize(state, now, min, max))
         )
       }),
     drain: (given) => interpreter.drain(given === undefined ? grace : Duration.toMillis(given))

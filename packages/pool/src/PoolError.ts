@@ -73,9 +73,14 @@ export class PoolSaturated extends Data.TaggedError("PoolSaturated")<{
  */
 export class PoolClosed extends Data.TaggedError("PoolClosed")<{
   readonly pool: string
+  /** For how long it has been closing or closed. */
+  readonly since: number
 }> {
   override get message(): string {
-    return `Pool "${this.pool}" is closed. Use it inside the scope (or Layer) that provides it.`
+    return (
+      `Pool "${this.pool}" began to close ${seconds(this.since)} ago and lends nothing any more. ` +
+      "Use it inside the scope (or Layer) that provides it."
+    )
   }
 }
 

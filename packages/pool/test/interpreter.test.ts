@@ -3,7 +3,9 @@
  */
 import { expect, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Stream, TestClock } from "effect"
-import { Interpreter } from "../src/internal/interpreter.ts"
+import * as Borrowing from "../src/internal/interpreter/borrowing.ts"
+import { Interpreter } from "../src/internal/interpreter/interpreter.ts"
+import * as Transition from "../src/internal/state/transitions.ts"
 import * as Recycler from "../src/Recycler.ts"
 import { config } from "./model/config.ts"
 import { refused, Server, settle } from "./server.ts"
@@ -68,18 +70,20 @@ it.scoped("a waiter whose slot a drain takes back before it goes on is told that
     }
     const interpreter = new Interpreter(driver, yield* Effect.runtime<never>(), yield* Effect.clock)
     const held = yield* Deferred.make<void>()
-    yield* Effect.fork(interpreter.use(() => Effect.zipRight(Deferred.succeed(held, undefined), Effect.never)))
+    yield* Effect.fork(
+      Borrowing.use(interpreter, () => Effect.zipRight(Deferred.succeed(held, undefined), Effect.never))
+    )
     yield* Deferred.await(held)
-    const waiter = yield* Effect.fork(interpreter.use((resource) => Effect.succeed(resource.open)))
+    const waiter = yield* Effect.fork(Borrowing.use(interpreter, (resource) => Effect.succeed(resource.open)))
     yield* Effect.yieldNow()
     const { state } = interpreter
     expect(state.waiters.size).toBe(1)
     const [slot] = state.slots
-    interpreter.step(() => {
-      state.release(slot!, slot!.lease, 0, undefined)
-      state.reset(slot!, 0, Recycler.keep)
-      state.drain(0, 0)
-      state.tick(0)
+    interpreter.step((state, now) => {
+      Transition.release(state, now, slot!, slot!.lease, undefined)
+      Transition.reset(state, now, slot!, Recycler.keep)
+      Transition.drain(state, now, 0)
+      Transition.tick(state, now)
     })
     expect(yield* Effect.flip(Fiber.join(waiter))).toMatchObject({ _tag: "PoolClosed" })
   })

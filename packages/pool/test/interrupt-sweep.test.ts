@@ -11,6 +11,7 @@ import { Cause, Effect, Exit, type Fiber, FiberId, Scope } from "effect"
 import type { Scheduler } from "effect/Scheduler"
 import { describe, expect, it } from "vitest"
 import * as Pool from "../src/Pool.ts"
+import type * as PoolOptions from "../src/PoolOptions.ts"
 
 /** Runs fibers by hand, counts every operation of each, and interrupts one of them at the chosen operation. */
 class Sweep implements Scheduler {
@@ -72,7 +73,7 @@ interface World {
 interface Path {
   /** Somebody holds all there is when the borrower comes. */
   readonly queues?: true
-  readonly options?: Partial<Pool.Options<Resource, never, Scope.Scope>>
+  readonly options?: Partial<PoolOptions.Options<Resource, never, Scope.Scope>>
   /** What other fibers do before and beside the borrower. */
   readonly beside?: (world: World) => ReadonlyArray<Effect.Effect<unknown, unknown>>
   readonly after?: (world: World) => ReadonlyArray<Effect.Effect<unknown, unknown>>
@@ -121,7 +122,7 @@ const forms: Record<string, (pool: Pool.Pool<Resource>) => Effect.Effect<unknown
 
 const expectOpen = (resource: Resource) => Effect.sync(() => expect(resource.open).toBe(true))
 
-const options = (opened: Array<Resource>): Pool.Options<Resource, never, Scope.Scope> => ({
+const options = (opened: Array<Resource>): PoolOptions.Options<Resource, never, Scope.Scope> => ({
   acquire: Effect.acquireRelease(
     Effect.andThen(
       some,

@@ -4,6 +4,8 @@
 import { type Cause, Deferred, Effect, type Scope, TestClock } from "effect"
 import * as Pool from "../src/Pool.ts"
 import type { PoolError } from "../src/PoolError.ts"
+import type { PoolEvent } from "../src/PoolEvent.ts"
+import type * as PoolOptions from "../src/PoolOptions.ts"
 
 export interface Resource {
   readonly id: number
@@ -55,7 +57,7 @@ export class Server {
     return this.opened.filter((resource) => resource.open)
   }
 
-  pool(options: Partial<Pool.Options<Resource, Refused, Scope.Scope>> = {}) {
+  pool(options: Partial<PoolOptions.Options<Resource, Refused, Scope.Scope>> = {}) {
     return Effect.tap(
       Pool.make<Resource, Refused, Scope.Scope>({ acquire: this.acquire, start: "lazy", ...options }),
       // At the end of a test the clock goes on for those who still hold something, until the pool is drained.
@@ -69,6 +71,17 @@ export class Server {
     )
   }
 }
+
+/** What a borrower does who only looks. */
+export const id = (resource: Resource) => Effect.succeed(resource.id)
+
+/** An observer that writes everything down. */
+export const recorder = () => {
+  const events: Array<PoolEvent> = []
+  return { events, observer: { event: (event: PoolEvent) => void events.push(event) } }
+}
+
+export const tags = (events: Iterable<PoolEvent>) => Array.from(events, (event) => event._tag)
 
 /** Until the fibers that are ready have done what they can. */
 export const settle = Effect.yieldNow().pipe(Effect.repeatN(50))

@@ -2,24 +2,24 @@
  * What the model test found, each as the least that showed it, and why it mattered.
  */
 import { describe, expect, it } from "vitest"
-import type { Config } from "../src/internal/model.ts"
-import type { Slot } from "../src/internal/slot.ts"
-import * as Slots from "../src/internal/slot.ts"
-import { State } from "../src/internal/state.ts"
-import * as Waiters from "../src/internal/waiters.ts"
+import type { Config } from "../src/internal/state/config.ts"
+import * as Slot from "../src/internal/state/slot.ts"
+import { State } from "../src/internal/state/state.ts"
+import * as Transition from "../src/internal/state/transitions.ts"
+import * as Waiters from "../src/internal/state/waiters.ts"
 import * as Recycler from "../src/Recycler.ts"
 import { config } from "./model/config.ts"
 
 const make = (given: Partial<Config>) => new State<string>(config(given))
-const wait = (state: State<string>, now = 0) => state.enqueue(now, {}) as Waiters.Waiter<string>
-const connecting = (state: State<string>) => [...state.slots].filter((slot) => slot.status === Slots.Connecting)
+const wait = (state: State<string>, now = 0) => Transition.enqueue(state, now, {}) as Waiters.Waiter<string>
+const connecting = (state: State<string>) => [...state.slots].filter((slot) => slot.status === Slot.Connecting)
 const events = (state: State<string>) =>
   state.commands.flatMap((command) => (command._tag === "Event" ? [command.event._tag] : []))
 
 /** A waiter that has been given a newly opened resource. */
-const borrow = (state: State<string>, now = 0): Slot<string> => {
+const borrow = (state: State<string>, now = 0): Slot.Slot<string> => {
   const waiter = wait(state, now)
-  state.opened(connecting(state)[0]!, `resource ${now}`, now)
+  Transition.opened(state, now, connecting(state)[0]!, `resource ${now}`)
   return waiter.slot!
 }
 
@@ -27,7 +27,7 @@ describe("an outage", () => {
   it("began when the first failed attempt began, not when that attempt was given up", () => {
     const state = make({ connectTimeout: 5_000, unavailableAfter: 3_000 })
     const waiter = wait(state)
-    state.tick(5_000)
+    Transition.tick(state, 5_000)
     expect(state.trouble?.since).toBe(0)
     expect(waiter.rejection?._tag).toBe("Unavailable")
   })
@@ -36,21 +36,21 @@ describe("an outage", () => {
     const state = make({ max: 2, unavailableAfter: 100, retryBase: 1_000 })
     const slot = borrow(state)
     const waiter = wait(state)
-    state.openFailed(connecting(state)[0]!, { kind: "failed", error: "refused" }, 0)
-    state.release(slot, slot.lease, 200, Recycler.close("broken"))
+    Transition.openFailed(state, 0, connecting(state)[0]!, { kind: "failed", error: "refused" })
+    Transition.release(state, 200, slot, slot.lease, Recycler.close("broken"))
     expect(waiter.rejection?._tag).toBe("Unavailable")
   })
 
   it("is not called after one failure that nobody followed up", () => {
     const state = make({ unavailableAfter: 3_000 })
     const waiter = wait(state)
-    state.openFailed(connecting(state)[0]!, { kind: "failed", error: "refused" }, 0)
-    state.cancel(waiter, 0)
-    state.tick(10_000)
+    Transition.openFailed(state, 0, connecting(state)[0]!, { kind: "failed", error: "refused" })
+    Transition.cancel(state, 0, waiter)
+    Transition.tick(state, 10_000)
     expect(events(state)).not.toContain("Unavailable")
     // An hour later a restart has to be waited out as if there had been no failure before.
     const later = wait(state, 3_600_000)
-    state.openFailed(connecting(state)[0]!, { kind: "failed", error: "refused" }, 3_600_000)
+    Transition.openFailed(state, 3_600_000, connecting(state)[0]!, { kind: "failed", error: "refused" })
     expect(later.status).toBe(Waiters.Waiting)
     expect(state.trouble?.since).toBe(3_600_000)
   })
@@ -59,20 +59,20 @@ describe("an outage", () => {
     const state = make({ max: 2, unavailableAfter: 3_000, retryBase: 10 })
     const slot = borrow(state)
     const waiter = wait(state)
-    state.openFailed(connecting(state)[0]!, { kind: "capacity", error: "full" }, 0)
-    state.tick(9_000)
-    state.release(slot, slot.lease, 9_000, Recycler.close("server restarts"))
-    state.openFailed(connecting(state)[0]!, { kind: "failed", error: "restarts" }, 9_000)
+    Transition.openFailed(state, 0, connecting(state)[0]!, { kind: "capacity", error: "full" })
+    Transition.tick(state, 9_000)
+    Transition.release(state, 9_000, slot, slot.lease, Recycler.close("server restarts"))
+    Transition.openFailed(state, 9_000, connecting(state)[0]!, { kind: "failed", error: "restarts" })
     expect(waiter.status).toBe(Waiters.Waiting)
   })
 
   it("is over for those who listen when the other side answers that it is full", () => {
     const state = make({})
     wait(state)
-    state.openFailed(connecting(state)[0]!, { kind: "fatal", error: "no such host" }, 0)
+    Transition.openFailed(state, 0, connecting(state)[0]!, { kind: "fatal", error: "no such host" })
     expect(events(state)).toContain("Unavailable")
     wait(state, 10_000)
-    state.openFailed(connecting(state)[0]!, { kind: "capacity", error: "full" }, 10_000)
+    Transition.openFailed(state, 10_000, connecting(state)[0]!, { kind: "capacity", error: "full" })
     expect(events(state)).toContain("Available")
   })
 })
@@ -82,9 +82,9 @@ describe("a saturated pool", () => {
     const state = make({ max: 1, maxWaiting: 0 })
     const slot = borrow(state)
     expect(wait(state)).toMatchObject({ _tag: "Saturated" })
-    state.tick(10)
+    Transition.tick(state, 10)
     expect(events(state)).not.toContain("Relieved")
-    state.release(slot, slot.lease, 20, Recycler.keep)
+    Transition.release(state, 20, slot, slot.lease, Recycler.keep)
     expect(events(state)).toContain("Relieved")
   })
 })
@@ -93,23 +93,23 @@ describe("a resource that nobody holds", () => {
   it("is closed at once by a drain, whatever its reset does: the grace is for leases", () => {
     const state = make({ resetTimeout: 60_000 })
     const slot = borrow(state)
-    state.release(slot, slot.lease, 0, undefined)
-    expect(slot.status).toBe(Slots.Resetting)
-    state.drain(0, 100)
-    expect(slot.status).toBe(Slots.Closing)
-    state.closed(slot, 1)
+    Transition.release(state, 0, slot, slot.lease, undefined)
+    expect(slot.status).toBe(Slot.Resetting)
+    Transition.drain(state, 0, 100)
+    expect(slot.status).toBe(Slot.Closing)
+    Transition.closed(state, 1, slot)
     expect(state.phase).toBe("closed")
   })
 
   it("is closed at once by invalidate, so that no waiter counts on a check that means nothing", () => {
     const state = make({ max: 1, checkAfter: 1_000 })
     const slot = borrow(state)
-    state.release(slot, slot.lease, 0, Recycler.keep)
+    Transition.release(state, 0, slot, slot.lease, Recycler.keep)
     const waiter = wait(state, 2_000)
-    expect(slot.status).toBe(Slots.Checking)
-    state.invalidate(slot, 2_000)
-    state.closed(slot, 2_001)
-    state.opened(connecting(state)[0]!, "next", 2_002)
+    expect(slot.status).toBe(Slot.Checking)
+    Transition.invalidate(state, 2_000, slot)
+    Transition.closed(state, 2_001, slot)
+    Transition.opened(state, 2_002, connecting(state)[0]!, "next")
     expect(waiter.slot?.resource).toBe("next")
   })
 })
@@ -118,20 +118,20 @@ describe("the idle timeout", () => {
   it("is seen to after the minimum was lowered under slots that are idle already", () => {
     const state = make({ max: 1, min: 1, idleTimeout: 1_000 })
     const slot = borrow(state)
-    state.release(slot, slot.lease, 0, Recycler.keep)
-    state.tick(10)
-    state.resize(0, 1, 10)
+    Transition.release(state, 0, slot, slot.lease, Recycler.keep)
+    Transition.tick(state, 10)
+    Transition.resize(state, 10, 0, 1)
     expect(state.wakeAt).toBe(1_000)
-    state.tick(1_000)
-    expect(slot.status).toBe(Slots.Closing)
+    Transition.tick(state, 1_000)
+    expect(slot.status).toBe(Slot.Closing)
   })
 
   it("counts for the coldest slot when another one lifts the pool above its minimum", () => {
     const state = make({ max: 2, min: 1, checkAfter: 100, idleTimeout: 1_000 })
     const slot = borrow(state)
-    state.release(slot, slot.lease, 0, Recycler.keep)
-    state.tick(200)
-    state.warmUp(2, 200)
+    Transition.release(state, 0, slot, slot.lease, Recycler.keep)
+    Transition.tick(state, 200)
+    Transition.warmUp(state, 200, 2)
     expect(state.wakeAt).toBe(1_000)
   })
 })
@@ -140,26 +140,26 @@ describe("a lifetime that is over", () => {
   it("ends the lending even if the timer is late", () => {
     const state = make({ max: 1, lifetime: 1_000, lifetimeJitter: 0 })
     const slot = borrow(state)
-    state.release(slot, slot.lease, 0, Recycler.keep)
-    expect(state.take(2_000, {})).toBeUndefined()
+    Transition.release(state, 0, slot, slot.lease, Recycler.keep)
+    expect(Transition.take(state, 2_000, {})).toBeUndefined()
     wait(state, 2_000)
-    expect(slot.status).toBe(Slots.Closing)
+    expect(slot.status).toBe(Slot.Closing)
   })
 
   it("doesn't hide the younger slots below it", () => {
     const state = make({ max: 2, lifetime: 1_000, lifetimeJitter: 0 })
     const old = borrow(state, 0)
     const young = borrow(state, 500)
-    state.release(young, young.lease, 600, Recycler.keep)
-    state.release(old, old.lease, 700, Recycler.keep)
-    expect(state.take(1_200, {})).toBe(young)
+    Transition.release(state, 600, young, young.lease, Recycler.keep)
+    Transition.release(state, 700, old, old.lease, Recycler.keep)
+    expect(Transition.take(state, 1_200, {})).toBe(young)
   })
 })
 
 describe("warming up", () => {
   it("opens the minimum together with what the start waits for", () => {
     const state = make({ min: 3, max: 5, warm: true })
-    state.warmUp(1, 0)
+    Transition.warmUp(state, 0, 1)
     expect(connecting(state)).toHaveLength(3)
   })
 })

@@ -97,7 +97,7 @@ class Keeper {
     Effect.catchAll((error) => this.failed(error)),
     Effect.repeat({ while: () => this.running }),
     // The pool closes.
-    Effect.onError(() => Effect.sync(() => this.end(new PoolClosed({ pool: this.pool.name }))))
+    Effect.onError(() => Effect.sync(() => this.end(new PoolClosed({ pool: this.pool.name, since: 0 }))))
   )
 
   /** On one connection, until it breaks or nobody listens any more. */

@@ -2,8 +2,9 @@
  * Keeps a pool's metrics: durations as they come, events as they happen, and everything else by reading the pool's own
  * numbers when somebody reads the registry.
  */
-import type { Observer } from "@checkpool/pool/Pool"
+
 import type { PoolEvent } from "@checkpool/pool/PoolEvent"
+import type { Observer } from "@checkpool/pool/PoolOptions"
 import type { PoolStats } from "@checkpool/pool/PoolStats"
 import * as Effect from "effect/Effect"
 import * as MetricKey from "effect/MetricKey"

@@ -1,7 +1,7 @@
 /**
  * Pools small enough for every limit to be met often.
  */
-import type { Config } from "../../src/internal/model.ts"
+import type { Config } from "../../src/internal/state/config.ts"
 import type { Random } from "./random.ts"
 
 const never = Number.POSITIVE_INFINITY

@@ -1,8 +1,8 @@
 /**
  * What has to hold after each step, read off the state and held against the world's own books.
  */
-import * as Slot from "../../src/internal/slot.ts"
-import type { State } from "../../src/internal/state.ts"
+import * as Slot from "../../src/internal/state/slot.ts"
+import type { State } from "../../src/internal/state/state.ts"
 import { law, type Resource, type World } from "./world.ts"
 
 export const check = (world: World): void => {

@@ -4,7 +4,8 @@
 import * as Config_ from "./config.ts"
 import { draw, type Operation, show, shrink } from "./operation.ts"
 import * as Random from "./random.ts"
-import { Broken, law, World } from "./world.ts"
+import { begin, step } from "./step.ts"
+import { Broken, law, type World } from "./world.ts"
 
 export interface Outcome {
   readonly operations: ReadonlyArray<Operation>
@@ -14,14 +15,14 @@ export interface Outcome {
 
 /** `steps` operations that mean something, drawn from the seed, then the end. */
 export const fromSeed = (seed: number, steps: number): Outcome => {
-  const world = new World(Config_.arbitrary(Random.fromSeed(seed)))
+  const world = begin(Config_.arbitrary(Random.fromSeed(seed)))
   const random = Random.fromSeed(seed + 1_000_003)
   const operations: Array<Operation> = []
   return attempt(world, operations, () => {
     while (operations.length < steps) {
       const operation = draw(random)
       operations.push(operation)
-      if (!world.step(operation)) operations.pop()
+      if (!step(world, operation)) operations.pop()
     }
     finish(world, seed)
   })
@@ -29,9 +30,9 @@ export const fromSeed = (seed: number, steps: number): Outcome => {
 
 /** The same again with other operations. */
 export const replay = (seed: number, operations: ReadonlyArray<Operation>): Outcome => {
-  const world = new World(Config_.arbitrary(Random.fromSeed(seed)))
+  const world = begin(Config_.arbitrary(Random.fromSeed(seed)))
   return attempt(world, operations, () => {
-    for (const operation of operations) world.step(operation)
+    for (const operation of operations) step(world, operation)
     finish(world, seed)
   })
 }
@@ -69,12 +70,12 @@ const finish = (world: World, seed: number): void => {
 const settle = (world: World): void => {
   const answers = ["resume", "release", "connectOk", "checkOk", "resetOk", "closeOk"] as const
   for (let rounds = 0; rounds < 1_000; rounds++) {
-    const done = answers.filter((kind) => world.step({ kind, n: 0 }))
+    const done = answers.filter((kind) => step(world, { kind, n: 0 }))
     const busy = world.queue.length > 0 || world.live < (world.warm ? world.min : 0)
     if (done.length === 0 && !busy) break
     if (done.length === 0) {
       law(Number.isFinite(world.state.wakeAt), "something is still wanted, and no timer is set")
-      world.step({ kind: "pass", n: Math.max(0, Math.ceil(world.state.wakeAt - world.now)) })
+      step(world, { kind: "pass", n: Math.max(0, Math.ceil(world.state.wakeAt - world.now)) })
     }
   }
   law(world.queue.length === 0, "a waiter was never answered")
@@ -85,9 +86,9 @@ const settle = (world: World): void => {
 /** Law 22: a drain ends by its grace and one close timeout, even if nothing ever answers. */
 const drain = (world: World): void => {
   const { closeTimeout } = world.config
-  if (!world.draining) world.step({ kind: "drain", n: 40 })
-  world.step({ kind: "pass", n: Math.ceil(Math.max(world.graceEnds - world.now, 0)) })
-  world.step({ kind: "pass", n: closeTimeout })
+  if (!world.draining) step(world, { kind: "drain", n: 40 })
+  step(world, { kind: "pass", n: Math.ceil(Math.max(world.graceEnds - world.now, 0)) })
+  step(world, { kind: "pass", n: closeTimeout })
   law(world.drained === 1 && world.state.phase === "closed", "a drain did not end")
-  while (world.step({ kind: "lateSuccess", n: 0 }));
+  while (step(world, { kind: "lateSuccess", n: 0 }));
 }

@@ -2,7 +2,7 @@
  * Why the state turned a caller away: plain data, made an error by the interpreter, so that the state needs neither
  * names nor messages.
  */
-import type { Trouble } from "./model.ts"
+import type { Trouble } from "./outage.ts"
 
 /** @internal */
 export type Rejection =

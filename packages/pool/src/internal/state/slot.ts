@@ -2,7 +2,7 @@
  * A slot is the right to hold one resource. It is taken before the resource is opened and given back after it has
  * closed, so counting slots bounds what the other side (a server, say) ever sees.
  */
-import type { CloseReason } from "../PoolEvent.ts"
+import type { CloseReason } from "../../PoolEvent.ts"
 
 /** @internal */
 export const Connecting = 0
@@ -20,7 +20,10 @@ export const Closing = 5
 export const Free = 6
 
 /** @internal */
-export type Status = 0 | 1 | 2 | 3 | 4 | 5 | 6
+export type Taken = 0 | 1 | 2 | 3 | 4 | 5
+
+/** @internal */
+export type Status = Taken | typeof Free
 
 /** @internal */
 export interface Slot<A> {
@@ -49,3 +52,21 @@ export interface Slot<A> {
   /** A leak warning was given for this lease. */
   warned: boolean
 }
+
+/** @internal */
+export const make = <A>(id: number, generation: number, now: number): Slot<A> => ({
+  id,
+  generation,
+  status: Connecting,
+  resource: undefined,
+  since: now,
+  openedAt: now,
+  expiresAt: Number.POSITIVE_INFINITY,
+  deadline: Number.POSITIVE_INFINITY,
+  uses: 0,
+  lease: 0,
+  holder: undefined,
+  doomed: undefined,
+  detail: undefined,
+  warned: false
+})
