@@ -5,12 +5,14 @@ import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
 import { Effect, Fiber, Redacted } from "effect"
 import { eventually } from "./eventually.ts"
+import { answersAgain } from "./onRelay.ts"
 import { ordeal } from "./ordeal.ts"
 import { makeOutside } from "./outside.ts"
+import { parameters } from "./servers.ts"
 
 // 11 connections less 3 for superusers, and less the one that looks on: 7 for the rest.
 const FullServerLive = EmbeddedPostgres.layer({
-  parameters: { fsync: "off", max_connections: "11", superuser_reserved_connections: "3", max_wal_senders: "0" }
+  parameters: { ...parameters, max_connections: "11", superuser_reserved_connections: "3", max_wal_senders: "0" }
 })
 
 const password = "only for tests"
@@ -35,7 +37,7 @@ layer(FullServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a s
   it.effect("carries on with what it gets, and no caller fails", () =>
     Effect.gen(function* () {
       const url = yield* asTenant
-      yield* ordeal("full", { url, maxConnections: 20 }, (watch) =>
+      yield* ordeal("the server gives 7 of 20 connections", { url, maxConnections: 20 }, (watch) =>
         Effect.gen(function* () {
           const pool = yield* PgPool.PgPool
           const sql = yield* SqlClient.SqlClient
@@ -49,7 +51,7 @@ layer(FullServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a s
           expect(stats).toMatchObject({ opened: 7, closed: 0, timedOut: 0, rejected: 0, unavailable: false })
           // It asks again with pauses that grow, however many wait.
           expect(stats.connectFailures).toBeLessThanOrEqual(12)
-          yield* watch.report({ served: 500, failures: 0, opened: stats.opened, refused: stats.connectFailures })
+          yield* watch.report({ failures: 0, served: 500, opened: stats.opened, refused: stats.connectFailures })
         })
       )
     })
@@ -58,7 +60,7 @@ layer(FullServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a s
   it.effect("grows again when others leave", () =>
     Effect.gen(function* () {
       const url = yield* asTenant
-      yield* ordeal("crowded", { url, maxConnections: 20 }, (watch) =>
+      yield* ordeal("others hold 5 of the 7, and leave", { url, maxConnections: 20 }, (watch) =>
         Effect.gen(function* () {
           const pool = yield* PgPool.PgPool
           const sql = yield* SqlClient.SqlClient
@@ -73,13 +75,15 @@ layer(FullServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a s
               expect(yield* pool.stats).toMatchObject({ opened: 2, timedOut: 0, rejected: 0, atCapacity: true })
             })
           )
+          yield* watch.mended
           const busy = yield* Effect.forEach(Array.from({ length: 20 }), () =>
-            Effect.fork(Effect.forever(sql`SELECT pg_sleep(0.01)`))
+            Effect.forkScoped(Effect.forever(sql`SELECT pg_sleep(0.01)`))
           )
           const stats = yield* eventually(pool.stats, (stats) => stats.opened === 7)
           expect(stats).toMatchObject({ closed: 0, timedOut: 0, rejected: 0 })
           yield* Fiber.interruptAll(busy)
-          yield* watch.report({ failures: 0, before: 2, after: stats.opened, refused: stats.connectFailures })
+          yield* watch.works
+          yield* watch.report({ failures: 0, "opened before": 2, after: stats.opened, refused: stats.connectFailures })
         })
       )
     })
@@ -89,7 +93,7 @@ layer(FullServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a s
     Effect.gen(function* () {
       const url = yield* asTenant
       yield* ordeal(
-        "full at the start",
+        "the server gives 7 of 20, then none, then 7",
         { url, minConnections: 10, maxConnections: 20, start: "min", acquireTimeout: "300 millis" },
         (watch) =>
           Effect.gen(function* () {
@@ -105,7 +109,9 @@ layer(FullServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a s
             expect(PgPool.poolError(error)).toMatchObject({ _tag: "AcquireTimeout" })
             expect(error.message).toContain("too many connections")
             yield* watch.outside.query("ALTER ROLE tenant CONNECTION LIMIT -1")
-            yield* eventually(Effect.option(sql`SELECT 1`), (answer) => answer._tag === "Some")
+            yield* watch.mended
+            yield* answersAgain
+            yield* watch.works
             yield* eventually(pool.stats, (stats) => stats.idle === 7)
             yield* watch.report({ failures: 1 })
           })

@@ -4,8 +4,9 @@ import { expect, layer } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import type pg from "pg"
 import { eventually } from "./eventually.ts"
-import { ordeal, socketOf } from "./ordeal.ts"
+import { ordeal } from "./ordeal.ts"
 import { ServerLive } from "./servers.ts"
+import { socketOf } from "./watch.ts"
 
 /** Everything that a session may carry over to its next borrower. */
 const look = `

@@ -33,7 +33,7 @@ layer(ServerLive, { excludeTestServices: true, timeout: "10 minutes" })("interru
             ),
             Effect.forever
           )
-        const bystanders = yield* Effect.forEach([1, 2, 3], (id) => Effect.fork(bystander(id)))
+        const bystanders = yield* Effect.forEach([1, 2, 3], (id) => Effect.forkScoped(bystander(id)))
         let next = 0
         const racer = Effect.gen(function* () {
           while (next < count) {

@@ -2,6 +2,7 @@
  * A connection of its own to the server, for looking at it and disturbing it from outside of the pool under test. It
  * comes back by itself when the server does.
  */
+import * as NodeNet from "node:net"
 import { Effect, Redacted } from "effect"
 import pg from "pg"
 
@@ -13,30 +14,51 @@ export interface Outside {
   readonly running: (text: string) => Effect.Effect<number>
   /** Ends every connection of the pool, and waits until the server has done it. */
   readonly terminateAll: Effect.Effect<number>
+  /** How many connections from outside were lost. */
+  readonly losses: () => number
+  /** The local ports of the connections from outside so far. */
+  readonly ports: ReadonlySet<number>
 }
 
 export const makeOutside = (url: Redacted.Redacted) =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(() => ({ client: undefined as pg.Client | undefined, lost: true })),
+      Effect.sync(() => ({ client: undefined as pg.Client | undefined })),
       (state) => Effect.promise(async () => state.client?.end())
     ),
     (state): Outside => {
-      const connected = async () => {
-        while (state.client === undefined || state.lost) {
-          const client = new pg.Client({ connectionString: Redacted.value(url), application_name: "outside" })
+      const ports = new Set<number>()
+      let losses = 0
+      const connect = async (): Promise<pg.Client> => {
+        for (;;) {
+          const socket = new NodeNet.Socket()
+          socket.once("connect", () => ports.add(socket.localPort ?? 0))
+          const client = new pg.Client({
+            connectionString: Redacted.value(url),
+            application_name: "outside",
+            stream: () => socket
+          })
           client.on("error", () => {
-            if (state.client === client) state.lost = true
+            if (state.client !== client) return
+            state.client = undefined
+            losses++
           })
           try {
             await client.connect()
             state.client = client
-            state.lost = false
+            return client
           } catch {
             await new Promise((resolve) => setTimeout(resolve, 10))
           }
         }
-        return state.client
+      }
+      let connecting: Promise<pg.Client> | undefined
+      const connected = async (): Promise<pg.Client> => {
+        if (state.client !== undefined) return state.client
+        connecting ??= connect()
+        const client = await connecting
+        connecting = undefined
+        return client
       }
       const query = <Row extends object>(text: string, values: ReadonlyArray<unknown> = []) =>
         Effect.promise(async (signal) => {
@@ -45,7 +67,7 @@ export const makeOutside = (url: Redacted.Redacted) =>
             try {
               return (await client.query<Row>(text, [...values])).rows
             } catch (error) {
-              if (!state.lost && (error as { code?: string }).code?.startsWith("57P") !== true) throw error
+              if (state.client === client && (error as { code?: string }).code?.startsWith("57P") !== true) throw error
             }
           }
           return []
@@ -63,6 +85,8 @@ export const makeOutside = (url: Redacted.Redacted) =>
       return {
         query,
         backends,
+        ports,
+        losses: () => losses,
         running: (text) => count("state = 'active' AND starts_with(query, $1)", [text]),
         terminateAll: Effect.gen(function* () {
           const ended = yield* query<{ pid: number }>(
