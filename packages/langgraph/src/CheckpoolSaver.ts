@@ -13,7 +13,7 @@ import * as Codec from "@checkpool/checkpoint/Codec"
 import * as SqlCheckpointer from "@checkpool/checkpoint/SqlCheckpointer"
 import * as PgPool from "@checkpool/pg/PgPool"
 import type { PgPoolConfig } from "@checkpool/pg/PgPoolConfig"
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { RunnableConfig } from "@langchain/core/runnables"
 import {
@@ -142,24 +142,21 @@ export class CheckpoolSaver extends BaseCheckpointSaver {
   }
 
   /**
-   * Makes a saver that uses the `SqlClient` of your application, and its tracer and loggers: give it your `ManagedRuntime`
+   * Makes a saver that uses the `SqlClient` of your application, and its tracer and span: give it your `ManagedRuntime`
    * or a runtime. `end` ends the saver alone.
    */
   static fromRuntime<R, E>(
     runtime: Effect.Effect<Runtime.Runtime<R | SqlClient.SqlClient>, E> | Runtime.Runtime<R | SqlClient.SqlClient>,
     options: Options & Pick<ConnectionOptions, "serde"> = {}
   ): CheckpoolSaver {
-    const given = Effect.isEffect(runtime) ? runtime : Effect.succeed(runtime)
     const layer = Layer.unwrapEffect(
-      Effect.map(given, (runtime) =>
-        Layer.merge(
-          Layer.provide(
-            SqlCheckpointer.layer(options),
-            Layer.succeed(SqlClient.SqlClient, Context.get(runtime.context, SqlClient.SqlClient))
-          ),
-          Layer.effectDiscard(Effect.setFiberRefs(runtime.fiberRefs))
+      Effect.map(Effect.isEffect(runtime) ? runtime : Effect.succeed(runtime), ({ context, fiberRefs }) => {
+        const application = Layer.merge(
+          Layer.succeedContext(context as Context.Context<SqlClient.SqlClient>),
+          Layer.effectDiscard(Effect.setFiberRefs(fiberRefs))
         )
-      )
+        return Layer.provideMerge(SqlCheckpointer.layer(options), application)
+      })
     )
     return new CheckpoolSaver(layer, options.serde, options)
   }
