@@ -29,6 +29,8 @@ import {
 } from "@langchain/langgraph-checkpoint"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -153,7 +155,8 @@ export class CheckpoolSaver extends BaseCheckpointSaver {
       Effect.map(Effect.isEffect(runtime) ? runtime : Effect.succeed(runtime), ({ context, fiberRefs }) => {
         const application = Layer.merge(
           Layer.succeedContext(context as Context.Context<SqlClient.SqlClient>),
-          Layer.effectDiscard(Effect.setFiberRefs(fiberRefs))
+          // Its context is there already; this one would push out what else the checkpointer is made of.
+          Layer.effectDiscard(Effect.setFiberRefs(FiberRefs.delete(fiberRefs, FiberRef.currentContext)))
         )
         return Layer.provideMerge(SqlCheckpointer.layer(options), application)
       })

@@ -1,6 +1,7 @@
 import { CheckpointError, Checkpointer } from "@checkpool/checkpoint"
 import type { SqlClient } from "@effect/sql"
 import { describe, expect, it } from "@effect/vitest"
+import { HumanMessage } from "@langchain/core/messages"
 import { emptyCheckpoint } from "@langchain/langgraph-checkpoint"
 import { Effect, Layer, Ref, Tracer } from "effect"
 import Pg from "pg"
@@ -12,9 +13,10 @@ const thread = { configurable: { thread_id: "1" } }
 
 /** Puts a checkpoint and reads it back. */
 const proveWorking = async (saver: CheckpoolSaver) => {
-  const checkpoint = { ...emptyCheckpoint(), channel_values: { a: [1] }, channel_versions: { a: 1 } }
+  const values = { a: [1, new HumanMessage("hi")] }
+  const checkpoint = { ...emptyCheckpoint(), channel_values: values, channel_versions: { a: 1 } }
   const config = await saver.put(thread, checkpoint, metadata, { a: 1 })
-  expect(await saver.getTuple(config)).toMatchObject({ config, checkpoint, metadata })
+  expect(await saver.getTuple(config)).toEqual({ config, checkpoint, metadata, pendingWrites: [] })
 }
 
 const migrations = async (schema: string) =>
