@@ -10,8 +10,8 @@ import * as Data from "effect/Data"
 import * as Predicate from "effect/Predicate"
 
 const seconds = (millis: number) => `${(millis / 1000).toFixed(millis < 10_000 ? 2 : 0)} s`
-const because = (cause: unknown) =>
-  cause === undefined ? "" : ` Opening last failed with: ${cause instanceof Error ? cause.message : String(cause)}.`
+const reason = (cause: unknown) => (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, "")
+const because = (cause: unknown) => (cause === undefined ? "" : ` Opening last failed with: ${reason(cause)}.`)
 
 /**
  * No resource became free before the acquire timeout.
@@ -141,9 +141,8 @@ export class HookError extends Data.TaggedError("HookError")<{
   readonly took: number
 }> {
   override get message(): string {
-    const why = this.cause instanceof Error ? this.cause.message : String(this.cause)
     return (
-      `Pool "${this.pool}": the hook onAcquire failed after ${seconds(this.took)}: ${why}. ` +
+      `Pool "${this.pool}": the hook onAcquire failed after ${seconds(this.took)}: ${reason(this.cause)}. ` +
       "The resource was closed. Try again; if it goes on, see to the hook."
     )
   }

@@ -133,7 +133,7 @@ export interface Options<A, E, R> {
   /**
    * How long opening one may take. After it the attempt counts as failed.
    *
-   * Default: 5 seconds. Half of the acquire timeout, so that a caller survives one attempt that hangs.
+   * Default: 5 seconds. Many times a slow handshake, and half of a caller's patience.
    */
   readonly connectTimeout?: Duration.DurationInput | undefined
   /**

@@ -67,6 +67,19 @@ describe("errors say what happened, for how long, and what to try", () => {
     })
   )
 
+  it.scoped("which of them is the cause of another", () =>
+    Effect.gen(function* () {
+      const server = new Server()
+      server.opening = Effect.never
+      const pool = yield* server.pool({ name: "users", connectTimeout: "4 seconds" })
+      const borrower = yield* Effect.fork(Effect.flip(pool.use(id)))
+      yield* TestClock.adjust("4 seconds")
+      expect((yield* Fiber.join(borrower)).message).toMatch(
+        /\(1 times in a row\). Opening last failed with: Pool "users": opening took longer .* or raise connectTimeout. The/
+      )
+    })
+  )
+
   it.scoped("PoolClosed", () =>
     Effect.gen(function* () {
       const pool = yield* new Server().pool({ name: "users" })

@@ -5,7 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import type { Fork } from "./driver.ts"
+import type { Fork } from "./fork.ts"
 
 /** Timers of the platform hold no more than 24.8 days. */
 const longestSleep = 24 * 60 * 60 * 1000
@@ -27,7 +27,6 @@ export class Alarm {
 
   set(at: number): void {
     this.stop()
-    this.at = at
     // The fiber may start late, after a burst of callers: how long it sleeps is decided when it does.
     // In whole milliseconds, rounded up: what is left of a fraction may be too short to bring the time on at all.
     const sleep = Effect.suspend(() => Clock.sleep(Math.min(Math.max(Math.ceil(at - this.now()), 0), longestSleep)))
@@ -39,7 +38,9 @@ export class Alarm {
         this.ring()
       })
     )
+    if (timer === undefined) return
     this.timer = timer
+    this.at = at
   }
 
   stop(): void {

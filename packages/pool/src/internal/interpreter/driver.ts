@@ -2,7 +2,6 @@
  * What the pool's user has given to it: how to open, check, clean and judge a resource, and who wants to know.
  */
 import type * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Observer } from "../../PoolOptions.ts"
 import type { Recycler } from "../../Recycler.ts"
@@ -19,6 +18,3 @@ export interface Driver<A, E, R> {
   readonly classify: ((error: E) => ConnectFailure["kind"]) | undefined
   readonly observer: Observer | undefined
 }
-
-/** Starts one of the pool's own fibers. @internal */
-export type Fork<R> = <B, E2>(effect: Effect.Effect<B, E2, R>) => Fiber.RuntimeFiber<B, E2>

@@ -15,8 +15,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
-import * as RuntimeFlags from "effect/RuntimeFlags"
+import type * as Runtime from "effect/Runtime"
 import * as Tracer from "effect/Tracer"
 import type { ConnectTimeout } from "../../PoolError.ts"
 import { PoolEvent } from "../../PoolEvent.ts"
@@ -26,7 +25,8 @@ import type { Slot } from "../state/slot.ts"
 import { State } from "../state/state.ts"
 import * as Transition from "../state/transitions.ts"
 import { Alarm } from "./alarm.ts"
-import type { Driver, Fork } from "./driver.ts"
+import type { Driver } from "./driver.ts"
+import { makeFork } from "./fork.ts"
 import { Jobs } from "./jobs.ts"
 import { News } from "./news.ts"
 import * as Stats from "./stats.ts"
@@ -45,10 +45,8 @@ export class Interpreter<A, E, R> {
   private carryingOut = false
 
   constructor(driver: Driver<A, E, R>, runtime: Runtime.Runtime<R>, clock: Clock.Clock) {
-    // The pool's fibers begin uninterruptible: one that is given up before its first step still reports how it ended.
-    const uninterruptible = Runtime.disableRuntimeFlag(runtime, RuntimeFlags.Interruption)
-    const fork: Fork<R> = (effect) => Runtime.runFork(uninterruptible, effect, { immediate: false })
     const { config } = driver
+    const fork = makeFork(runtime, config.name)
     this.driver = driver
     this.state = new State(config)
     this.clock = clock
@@ -128,16 +126,14 @@ export class Interpreter<A, E, R> {
     if (this.carryingOut) return
     this.carryingOut = true
     const { commands } = this.state
-    for (let i = 0; i < commands.length; i++) {
-      try {
-        this.run(commands[i]!)
-      } catch (defect) {
-        // Of the runtime that the pool was made with (a supervisor, a scheduler): the other commands are due all the same.
-        this.news.defect("a command could not be carried out", defect)
-      }
+    let done = 0
+    try {
+      while (done < commands.length) this.run(commands[done++]!)
+    } finally {
+      // Should one have thrown, the others are due at the next transition.
+      commands.splice(0, done)
+      this.carryingOut = false
     }
-    commands.length = 0
-    this.carryingOut = false
   }
 
   private run(command: Command<A>): void {

@@ -14,7 +14,8 @@ import type { ConnectFailure } from "../state/outage.ts"
 import type { Slot } from "../state/slot.ts"
 import type { State } from "../state/state.ts"
 import * as Transition from "../state/transitions.ts"
-import type { Driver, Fork } from "./driver.ts"
+import type { Driver } from "./driver.ts"
+import type { Fork } from "./fork.ts"
 
 /** Carries out one transition, and what follows from it. @internal */
 export type Step<A> = <B>(transition: (state: State<A>, now: number) => B) => B
@@ -131,6 +132,7 @@ export class Jobs<A, E, R> {
   }
 
   private run(slot: Slot<A>, job: Effect.Effect<unknown, unknown, R>): void {
-    this.running.set(slot, this.fork(job))
+    const fiber = this.fork(job)
+    if (fiber !== undefined) this.running.set(slot, fiber)
   }
 }

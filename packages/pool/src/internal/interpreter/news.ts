@@ -5,7 +5,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { PoolEvent } from "../../PoolEvent.ts"
 import type { Observer } from "../../PoolOptions.ts"
-import type { Fork } from "./driver.ts"
+import type { Fork } from "./fork.ts"
 
 /** @internal */
 export type Listener = (event: PoolEvent) => void
@@ -29,37 +29,24 @@ export class News {
   }
 
   acquired(waitMillis: number): void {
-    if (this.observer?.acquired === undefined) return
-    try {
-      this.observer.acquired(waitMillis)
-    } catch (defect) {
-      this.defect("its observer threw", defect)
-    }
+    this.call(this.observer?.acquired, waitMillis)
   }
 
   released(useMillis: number): void {
-    if (this.observer?.released === undefined) return
-    try {
-      this.observer.released(useMillis)
-    } catch (defect) {
-      this.defect("its observer threw", defect)
-    }
+    this.call(this.observer?.released, useMillis)
   }
 
   publish(event: PoolEvent): void {
-    if (this.observer?.event !== undefined) this.tell(this.observer.event, event)
-    for (const listener of this.listeners) this.tell(listener, event)
+    this.call(this.observer?.event, event)
+    for (const listener of this.listeners) this.call(listener, event)
   }
 
-  defect(what: string, defect: unknown): void {
-    this.fork(Effect.logWarning(`Pool "${this.pool}": ${what}`, Cause.die(defect)))
-  }
-
-  private tell(listener: Listener, event: PoolEvent): void {
+  private call<News>(listener: ((news: News) => void) | undefined, news: News): void {
+    if (listener === undefined) return
     try {
-      listener(event)
+      listener.call(this.observer, news)
     } catch (defect) {
-      this.defect("its observer threw", defect)
+      this.fork(Effect.logWarning(`Pool "${this.pool}": its observer threw`, Cause.die(defect)))
     }
   }
 }
