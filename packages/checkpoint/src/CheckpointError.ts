@@ -85,7 +85,7 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
 }
 
 /** The operations that write. */
-const writes = ["put", "putWrites", "commit", "deleteThread", "copyThread", "forkAt", "deleteForRuns"] as const
+const writes = ["put", "putWrites", "commit", "deleteThread", "copyThread", "forkAt", "deleteForRuns", "prune"] as const
 
 /**
  * The database did not do what it was asked. The `cause` is the client's error (a `SqlError`), so that what a pool or
@@ -97,7 +97,7 @@ const writes = ["put", "putWrites", "commit", "deleteThread", "copyThread", "for
 export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
   "@checkpool/checkpoint/CheckpointError/CheckpointerError"
 )("CheckpointerError", {
-  operation: Schema.Literal("setup", "get", "list", "deltaHistory", "threads", ...writes),
+  operation: Schema.Literal("setup", "get", "list", "deltaHistory", "threads", "prunePlan", ...writes),
   cause: Schema.Defect
 }) {
   override get message(): string {
@@ -106,8 +106,8 @@ export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
 }
 
 /**
- * What was to be written continues a checkpoint that is gone because its thread was deleted: nothing of it is stored. To
- * begin the thread anew, put a checkpoint without a parent.
+ * What was to be written continues a checkpoint that is gone because its thread was deleted, or pruned: nothing of it is
+ * stored. To begin the thread anew, put a checkpoint without a parent.
  *
  * @since 0.1.0
  * @category errors
@@ -120,8 +120,8 @@ export class ThreadDeleted extends Schema.TaggedError<ThreadDeleted>(
 }) {
   override get message(): string {
     return (
-      `Checkpointer.${this.operation} came too late: thread ${JSON.stringify(this.threadId)} was deleted, and with it the ` +
-      "checkpoint that this continues. Stop the run that still writes to it, or begin anew with a checkpoint without a parent."
+      `Checkpointer.${this.operation} came too late: thread ${JSON.stringify(this.threadId)} was deleted or pruned, and with ` +
+      "that the checkpoint that this continues. Stop the run that still writes to it, or begin anew with a checkpoint without a parent."
     )
   }
 }

@@ -13,7 +13,7 @@ import * as Gauges from "./internal/gauges.ts"
 
 /**
  * The label that tells operations apart: `put`, `putWrites`, `commit`, `get`, `list`, `deltaHistory`, `deleteThread`,
- * `copyThread`, `forkAt`, `deleteForRuns`, `threads`.
+ * `copyThread`, `forkAt`, `deleteForRuns`, `threads`, `prune`, `prunePlan`.
  *
  * @since 0.1.0
  * @category labels

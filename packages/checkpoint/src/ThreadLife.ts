@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
@@ -69,6 +70,61 @@ export interface ThreadSummary {
 }
 
 /**
+ * What `prune` and `prunePlan` take: what may go. A checkpoint is removed only if all of it allows for that.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PruneOptions {
+  readonly threadId: string
+  /** So many of each namespace stay, those with the greatest ids. Default 1: the latest. */
+  readonly keepLast?: number | undefined
+  /** What is younger stays, by its `ts`, wherever that is an ISO date. Default: age doesn't matter. */
+  readonly olderThan?: Duration.DurationInput | undefined
+  /**
+   * Channels that are made up of what was written to them, beside those that LangGraph counts in the metadata (under
+   * `counters_since_delta_snapshot`): what it takes to make up their values stays. Default: none.
+   */
+  readonly deltaChannels?: ReadonlyArray<string> | undefined
+  /**
+   * How long a value stays that no checkpoint names any more; the first `prune` of the thread after that, or `Retention`,
+   * removes it. Default 2 minutes: longer than any statement takes, so that a put that was on its way finds its values. 0
+   * removes it at once: for threads that nobody writes to.
+   */
+  readonly grace?: Duration.DurationInput | undefined
+  /** Checkpoints, or values, in one transaction. Default 1,000: others wait for the thread's lock that long. */
+  readonly batchSize?: number | undefined
+}
+
+/**
+ * What `prune` has removed, or would remove.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PruneReport {
+  readonly checkpoints: number
+  readonly pendingWrites: number
+  readonly values: number
+  /** Size of these values and writes, before the server compresses them. */
+  readonly bytes: number
+  /** Values that no checkpoint names any more and that wait for the end of their grace. In a plan they are in `values`. */
+  readonly waiting: number
+}
+
+/**
+ * The options that hold where none are given.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults: {
+  readonly keepLast: number
+  readonly grace: Duration.DurationInput
+  readonly batchSize: number
+} = { keepLast: 1, grace: "2 minutes", batchSize: 1000 }
+
+/**
  * What happens to whole threads. Laws that hold for every layer, beside those of `Checkpointer.Service`:
  *
  * 1. After `copyThread` the target has what the source has: in all namespaces each checkpoint with its id, parent,
@@ -80,7 +136,7 @@ export interface ThreadSummary {
  *    An unknown checkpoint gives `None`, and nothing is written.
  * 4. `deleteForRuns` removes the checkpoints whose metadata have one of the ids under `run_id`, in all threads and
  *    namespaces, with their pending writes. A checkpoint whose parent is removed has none from then on. It is atomic for
- *    each thread. Values that other checkpoints name stay. If such a run had written what a channel's `deltaHistory` is
+ *    each thread. Values that no checkpoint names any more are left to the next `prune`. If such a run had written what a channel's `deltaHistory` is
  *    made up of, then that is gone.
  * 5. `threads` gives each thread that has checkpoints once, in the order of the database's collation (in memory: by code
  *    point). It reads page by page, as `list` does.
@@ -88,6 +144,19 @@ export interface ThreadSummary {
  *    thread that takes the thread's lock comes wholly before or wholly after it, from whichever process. Plain `put` and
  *    `putWrites` take no lock: within one checkpointer they keep their order around it, and of another process's it sees
  *    those that were committed.
+ * 7. `prune` removes the checkpoints that its options let go, the oldest first, with their pending writes. It never removes
+ *    the latest of a namespace; a checkpoint that nothing continues and that has pending writes, because nobody has taken
+ *    these in yet; writes that came before their checkpoint; the parent of a checkpoint from before version 4 that stays, if
+ *    something was sent from there; nor the ancestors that `deltaHistory` needs for a channel of a checkpoint that stays.
+ *    (An ancestor that stays for one channel's sake need not have the history of another one.) A checkpoint whose parent
+ *    is removed has none from then on.
+ * 8. Every checkpoint that is listed can be read whole, whatever is pruned, copied, forked and put at the same time. A value
+ *    goes only when no checkpoint of its thread and namespace names it, and has not for the time of the grace. So a put that
+ *    names a value without bringing it is safe in each case: if it continues a checkpoint that stays, because that one names
+ *    the value, too; if it continues one that was removed, because it then fails with `ThreadDeleted`, as a late one does
+ *    after `deleteThread`; and if it was on its way while that one was removed, because of the grace. A grace of 0 gives up
+ *    the last of these. A put without a parent is a beginning and has to bring all of its values.
+ * 9. `prunePlan` tells what `prune` with these options and no grace would remove if nothing else happened. It changes nothing.
  *
  * @since 0.1.0
  * @category models
@@ -103,4 +172,11 @@ export interface Service {
   readonly deleteForRuns: (runIds: ReadonlyArray<string>) => Effect.Effect<void, OperationError>
   /** Gives an overview of the threads. Reads as far as it is consumed. */
   readonly threads: (options?: ThreadsOptions) => Stream.Stream<ThreadSummary, OperationError>
+  /**
+   * Thins out the history of a thread. An unknown thread is a no-op. Done in short transactions: when it is interrupted or
+   * fails half-way, what is removed is removed whole, and the next call goes on.
+   */
+  readonly prune: (options: PruneOptions) => Effect.Effect<PruneReport, OperationError>
+  /** Tells what `prune` would remove. */
+  readonly prunePlan: (options: PruneOptions) => Effect.Effect<PruneReport, OperationError>
 }

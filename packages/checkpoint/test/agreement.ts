@@ -48,6 +48,7 @@ const operation = fc.oneof(
       tasks: fc.array(fc.record({ checkpointId: maybe(checkpointId), ...task }), { maxLength: 3 }),
       place,
       v: small(4, 4, 4, 3, 1),
+      ts: small("now", "1969-01-02T03:04:05.678Z"),
       id: checkpointId,
       parentId: maybe(checkpointId),
       values: fc.dictionary(channel, value, { maxKeys: 4 }),
@@ -57,7 +58,13 @@ const operation = fc.oneof(
       metadata: fc.oneof(
         words,
         fc.dictionary(fc.string(), value, { maxKeys: 3 }),
-        fc.record({ run_id: fc.oneof(runId, small<unknown>(1, ["r1"], undefined)), k: maybe(small<unknown>("\0", 1)) })
+        fc.record({
+          run_id: fc.oneof(runId, small<unknown>(1, ["r1"], undefined)),
+          k: maybe(small<unknown>("\0", 1)),
+          counters_since_delta_snapshot: maybe(
+            fc.oneof(fc.dictionary(channel, fc.constant([1, 1]), { maxKeys: 2 }), small<unknown>(null, ["a"]))
+          )
+        })
       )
     })
   },
@@ -91,6 +98,18 @@ const operation = fc.oneof(
       kind: fc.constant("deleteForRuns" as const),
       place,
       runIds: fc.array(runId, { maxLength: 2 })
+    })
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: small("prune" as const, "prunePlan" as const),
+      place,
+      keepLast: maybe(small(1, 2)),
+      olderThan: maybe(fc.constant(1)),
+      deltaChannels: maybe(fc.array(channel, { maxLength: 2 })),
+      grace: maybe(fc.constant(0)),
+      batchSize: maybe(small(1, 2))
     })
   },
   {
@@ -150,11 +169,11 @@ const run = (prefix: string, operation: Operation) =>
     switch (operation.kind) {
       case "put":
       case "commit": {
-        const { id, kind, metadata, newVersions, parentId, tasks, v, values, versions } = operation
+        const { id, kind, metadata, newVersions, parentId, tasks, ts, v, values, versions } = operation
         return checkpointer[kind]({
           ...place,
           writes: tasks,
-          checkpoint: { v, id, ts: "now", channel_values: values, channel_versions: versions, versions_seen: {} },
+          checkpoint: { v, id, ts, channel_values: values, channel_versions: versions, versions_seen: {} },
           metadata,
           parentId,
           newVersions: newVersions ?? versions
@@ -170,6 +189,9 @@ const run = (prefix: string, operation: Operation) =>
         return Effect.withClock(checkpointer.forkAt({ ...operation, ...place }), stopped)
       case "deleteForRuns":
         return checkpointer.deleteForRuns(operation.runIds)
+      case "prune":
+      case "prunePlan":
+        return Effect.withClock(checkpointer[operation.kind]({ ...operation, ...place }), stopped)
       case "threads":
         return collect(checkpointer.threads({ ...operation, after: prefix, before: `${prefix}-9` }))
       case "get":

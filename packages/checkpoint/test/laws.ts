@@ -9,6 +9,7 @@ import { identifiers } from "./laws/identifiers.ts"
 import { life } from "./laws/life.ts"
 import { lists } from "./laws/lists.ts"
 import { pendingWrites } from "./laws/pendingWrites.ts"
+import { prunes } from "./laws/prunes.ts"
 import { values } from "./laws/values.ts"
 
 /**
@@ -21,7 +22,18 @@ export const suite = <E>(
 ) =>
   describe(name, () => {
     sharedLayer(layer, { timeout: "60 seconds", ...options })((it) => {
-      for (const laws of [checkpoints, pendingWrites, commits, lists, histories, values, identifiers, deletions, life])
+      for (const laws of [
+        checkpoints,
+        pendingWrites,
+        commits,
+        lists,
+        histories,
+        values,
+        identifiers,
+        deletions,
+        life,
+        prunes
+      ])
         laws(it)
     })
   })

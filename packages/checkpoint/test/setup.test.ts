@@ -52,7 +52,13 @@ const failures = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const all = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 const keys = [
   ["checkpoint_blobs_pkey", "checkpoint_migrations_pkey", "checkpoint_writes_pkey", "checkpoints_pkey"],
-  ["checkpool_deleted_threads_by_age", "checkpool_deleted_threads_pkey", "checkpool_migrations_pkey"]
+  [
+    "checkpool_deleted_threads_by_age",
+    "checkpool_deleted_threads_pkey",
+    "checkpool_migrations_pkey",
+    "checkpool_retired_values_by_age",
+    "checkpool_retired_values_pkey"
+  ]
 ].flat()
 
 /** What a saver of LangGraph leaves behind that knows the versions up to `last`. */

@@ -15,6 +15,8 @@ export interface Space {
   readonly blobs: Map<string, Record.BlobRow>
   /** By checkpoint; then by task and index, {@link joined}. */
   readonly writes: Map<string, Map<string, Record.WriteRow>>
+  /** Since when no checkpoint has named a blob. */
+  readonly retired: Map<string, number>
 }
 
 /** By thread and namespace, {@link joined}. @internal */

@@ -21,13 +21,18 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never> => {
       namespace,
       checkpoints: new Map(),
       blobs: new Map(),
-      writes: new Map()
+      writes: new Map(),
+      retired: new Map()
     }
     spaces.set(name, space)
     return space
   }
-  /** The greatest id that the deletion of a thread has taken along. */
+  /** The greatest id that deleting or pruning a thread has taken along. */
   const deleted = new Map<string, string>()
+  const noteGone = (threadId: string, ids: ReadonlyArray<string>): void => {
+    const last = latest([...ids, ...definedIn(deleted.get(threadId))])
+    if (last !== undefined) deleted.set(threadId, last)
+  }
   const lateAmong = (refs: ReadonlyArray<Key>): Key | undefined =>
     refs.find((ref) => {
       const last = deleted.get(ref.threadId)
@@ -61,7 +66,7 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never> => {
     }
   }
   return {
-    ...MemoryLife.make(spaces, put),
+    ...MemoryLife.make(spaces, put, noteGone),
     put: (rows) => unlessLate("put", Late.refOfPut(rows), () => put(rows)),
     putWrites: (rows) => unlessLate("putWrites", [rows.key], () => putWrites(rows)),
     commit: (rows) =>
@@ -73,8 +78,7 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never> => {
       Effect.sync(() => {
         for (const [name, { checkpoints, writes }] of spaces) {
           if (!name.startsWith(joined(threadId, ""))) continue
-          const last = latest([...checkpoints.keys(), ...writes.keys(), ...definedIn(deleted.get(threadId))])
-          if (last !== undefined) deleted.set(threadId, last)
+          noteGone(threadId, [...checkpoints.keys(), ...writes.keys()])
           spaces.delete(name)
         }
       }),

@@ -79,7 +79,17 @@ export const own: Series = {
   last_checkpoint_id TEXT COLLATE "C" NOT NULL,
   deleted_at TIMESTAMPTZ NOT NULL DEFAULT now()
 )`,
-      `CREATE INDEX IF NOT EXISTS checkpool_deleted_threads_by_age ON ${s}.checkpool_deleted_threads (deleted_at)`
+      `CREATE INDEX IF NOT EXISTS checkpool_deleted_threads_by_age ON ${s}.checkpool_deleted_threads (deleted_at)`,
+      // Values that no checkpoint names any more, and since when (see `life/prune.ts`).
+      `CREATE TABLE IF NOT EXISTS ${s}.checkpool_retired_values (
+  thread_id TEXT NOT NULL,
+  checkpoint_ns TEXT NOT NULL,
+  channel TEXT NOT NULL,
+  version TEXT NOT NULL,
+  retired_at TIMESTAMPTZ NOT NULL,
+  PRIMARY KEY (thread_id, checkpoint_ns, channel, version)
+)`,
+      `CREATE INDEX IF NOT EXISTS checkpool_retired_values_by_age ON ${s}.checkpool_retired_values (retired_at)`
     ]
   }
 }

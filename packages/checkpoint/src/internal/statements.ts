@@ -90,6 +90,8 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
   DELETE FROM ${table("checkpoint_writes")} WHERE thread_id = $1::text RETURNING checkpoint_id
 ), checkpoints AS (
   DELETE FROM ${table("checkpoints")} WHERE thread_id = $1::text RETURNING checkpoint_id
+), retired AS (
+  DELETE FROM ${table("checkpool_retired_values")} WHERE thread_id = $1::text
 ), forgotten AS (
   DELETE FROM ${table("checkpool_deleted_threads")} WHERE thread_id IN (
     SELECT thread_id FROM ${table("checkpool_deleted_threads")}

@@ -1,4 +1,5 @@
 /** @internal */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { ThreadExists } from "../../CheckpointError.ts"
 import type { ThreadSummary } from "../../ThreadLife.ts"
@@ -6,10 +7,15 @@ import * as Filter from "../filter.ts"
 import { joined, latest, type Space, type Spaces } from "../memorySpace.ts"
 import * as Order from "../order.ts"
 import type { PutRows } from "../record.ts"
+import * as MemoryPrune from "./memoryPrune.ts"
 import type { LifeStore } from "./store.ts"
 
 /** What is done to whole threads in memory. Each operation is synchronous, so it is atomic. @internal */
-export const make = (spaces: Spaces, put: (rows: PutRows) => void): LifeStore<never> => {
+export const make = (
+  spaces: Spaces,
+  put: (rows: PutRows) => void,
+  noteGone: (threadId: string, ids: ReadonlyArray<string>) => void
+): LifeStore<never> => {
   const spacesOf = (threadId: string) => [...spaces.values()].filter((space) => space.threadId === threadId)
   return {
     copyThread: (sourceId, threadId) =>
@@ -23,7 +29,8 @@ export const make = (spaces: Spaces, put: (rows: PutRows) => void): LifeStore<ne
             namespace,
             checkpoints: new Map(Array.from(checkpoints, ([id, row]) => [id, { ...row, threadId }])),
             blobs: new Map(blobs),
-            writes: new Map(Array.from(writes, ([id, rows]) => [id, new Map(rows)]))
+            writes: new Map(Array.from(writes, ([id, rows]) => [id, new Map(rows)])),
+            retired: new Map()
           })
         }
         return Effect.void
@@ -40,13 +47,60 @@ export const make = (spaces: Spaces, put: (rows: PutRows) => void): LifeStore<ne
     deleteForRuns: (runIds) =>
       Effect.sync(() => {
         for (const space of spaces.values()) {
-          remove(
-            space,
-            Array.from(space.checkpoints.values()).flatMap(({ checkpointId, metadata }) =>
-              runIds.includes(JSON.parse(metadata).run_id) ? [checkpointId] : []
-            )
+          const ids = Array.from(space.checkpoints.values()).flatMap(({ checkpointId, metadata }) =>
+            runIds.includes(JSON.parse(metadata).run_id) ? [checkpointId] : []
           )
+          MemoryPrune.remove(space, ids)
+          noteGone(space.threadId, ids)
         }
+      }),
+    prune: (query) =>
+      Effect.sync(() => {
+        const doomed = spacesOf(query.threadId)
+          .flatMap((space) => MemoryPrune.mayGo(space, query).map((id) => ({ space, id })))
+          .sort((a, b) => Order.codePoints(a.id, b.id) || Order.codePoints(a.space.namespace, b.space.namespace))
+          .slice(0, query.size)
+        let [pendingWrites, bytes] = [0, 0]
+        for (const space of spacesOf(query.threadId)) {
+          const gone = MemoryPrune.remove(
+            space,
+            doomed.flatMap((each) => (each.space === space ? [each.id] : []))
+          )
+          pendingWrites += gone.length
+          bytes += MemoryPrune.sizeOf(gone)
+        }
+        noteGone(
+          query.threadId,
+          doomed.map(({ id }) => id)
+        )
+        return { checkpoints: doomed.length, pendingWrites, bytes }
+      }),
+    collect: ({ grace, size, threadId }) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        let [values, bytes, waiting] = [0, 0, 0]
+        for (const space of spacesOf(threadId)) {
+          const gone = MemoryPrune.collect(space, grace, now, size - values)
+          values += gone.values
+          bytes += gone.bytes
+          waiting += gone.waiting
+        }
+        return { values, bytes, waiting }
+      }),
+    prunePlan: (query) =>
+      Effect.sync(() => {
+        let [checkpoints, pendingWrites, values, bytes] = [0, 0, 0, 0]
+        for (const space of spacesOf(query.threadId)) {
+          const { checkpoints: rows, writes: all } = space
+          const rest: Space = { ...space, checkpoints: new Map(rows), writes: new Map(all), retired: new Map() }
+          const ids = MemoryPrune.mayGo(space, query)
+          const writes = MemoryPrune.remove(rest, ids)
+          const blobs = MemoryPrune.unnamed(rest).map((name) => space.blobs.get(name)!)
+          checkpoints += ids.length
+          pendingWrites += writes.length
+          values += blobs.length
+          bytes += MemoryPrune.sizeOf([...writes, ...blobs])
+        }
+        return { checkpoints, pendingWrites, values, bytes }
       }),
     threads: ({ after, before, filter, size }) =>
       Effect.sync(() => {
@@ -72,16 +126,6 @@ export const make = (spaces: Spaces, put: (rows: PutRows) => void): LifeStore<ne
 
 const isEmpty = ({ blobs, checkpoints, writes }: Space): boolean => blobs.size + checkpoints.size + writes.size === 0
 
-/** With their pending writes; what goes on from them has no parent any more. */
-const remove = ({ checkpoints, writes }: Space, ids: ReadonlyArray<string>): void => {
-  for (const id of ids) {
-    checkpoints.delete(id)
-    writes.delete(id)
-  }
-  const gone = new Set<string | null>(ids)
-  for (const [id, row] of checkpoints) if (gone.has(row.parentId)) checkpoints.set(id, { ...row, parentId: null })
-}
-
 const summaryOf = (threadId: string, spaces: ReadonlyArray<Space>): ThreadSummary => {
   const checkpoints = spaces.flatMap(({ checkpoints }) => [...checkpoints.values()])
   const values = spaces.flatMap(({ blobs, writes }) => [
@@ -91,7 +135,7 @@ const summaryOf = (threadId: string, spaces: ReadonlyArray<Space>): ThreadSummar
   return {
     threadId,
     checkpoints: checkpoints.length,
-    bytes: values.reduce((bytes, { blob }) => bytes + (blob?.byteLength ?? 0), 0),
+    bytes: MemoryPrune.sizeOf(values),
     lastActivity: latest(checkpoints.map(({ checkpoint }) => JSON.parse(checkpoint).ts ?? "")) ?? ""
   }
 }

@@ -4,21 +4,24 @@
  * @internal
  */
 import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Checkpoint from "../../Checkpoint.ts"
-import type { CheckpointerError } from "../../CheckpointError.ts"
+import type { CheckpointerError, InvalidIdentifier } from "../../CheckpointError.ts"
 import type { OperationError } from "../../Checkpointer.ts"
 import type * as Codec from "../../Codec.ts"
 import type * as ThreadLife from "../../ThreadLife.ts"
+import { defaults } from "../../ThreadLife.ts"
 import type { Filter } from "../filter.ts"
 import * as Listing from "../listing.ts"
 import * as Operation from "../operation.ts"
 import * as Record from "../record.ts"
 import type { Store, WriteError } from "../store.ts"
 import * as Fork from "./fork.ts"
-import type { LifeStore, ThreadsQuery } from "./store.ts"
+import type { LifeStore, PruneQuery, ThreadsQuery } from "./store.ts"
 
 /** @internal */
 export const toService = (
@@ -65,7 +68,74 @@ export const toService = (
           runIds.length === 0 ? Effect.void : store.deleteForRuns([...new Set(runIds)])
         )
     ),
-  threads: (options = {}) => threads(codec, store, options)
+  threads: (options = {}) => threads(codec, store, options),
+  prune: (options) =>
+    Operation.run(
+      "prune",
+      () => Operation.listAttributes(options),
+      (tell) =>
+        Effect.tap(
+          Effect.flatMap(toQuery(options), (query) => prune(store, query, options.grace ?? defaults.grace)),
+          ({ checkpoints }) => Effect.sync(() => tell.count(checkpoints))
+        )
+    ),
+  prunePlan: (options) =>
+    Operation.run(
+      "prunePlan",
+      () => Operation.listAttributes(options),
+      () =>
+        Effect.flatMap(toQuery(options), (query) =>
+          Effect.map(store.prunePlan(query), (plan): ThreadLife.PruneReport => ({ ...plan, waiting: 0 }))
+        )
+    )
+})
+
+const toQuery = (options: ThreadLife.PruneOptions): Effect.Effect<PruneQuery, InvalidIdentifier> => {
+  const {
+    batchSize = defaults.batchSize,
+    deltaChannels = [],
+    keepLast = defaults.keepLast,
+    olderThan,
+    threadId
+  } = options
+  return Effect.zipRight(
+    Record.valid([["threadId", threadId]]),
+    Effect.zipRight(
+      Effect.forEach(deltaChannels, (channel) => Record.valid([["channel", channel, "mayBeEmpty"]]), { discard: true }),
+      Effect.map(Clock.currentTimeMillis, (now) => ({
+        threadId,
+        keepLast: Math.max(1, Math.floor(keepLast) || 1),
+        before: olderThan === undefined ? undefined : new Date(now - Duration.toMillis(olderThan)).toISOString(),
+        deltaChannels: [...new Set(deltaChannels)],
+        size: Math.max(1, Math.floor(batchSize) || 1)
+      }))
+    )
+  )
+}
+
+/** The checkpoints first, then the values that these were the last to name. */
+const prune = Effect.fnUntraced(function* (
+  store: LifeStore<CheckpointerError, WriteError>,
+  query: PruneQuery,
+  grace: Duration.DurationInput
+): Effect.fn.Return<ThreadLife.PruneReport, WriteError> {
+  const { size, threadId } = query
+  let [checkpoints, pendingWrites, values, bytes, waiting] = [0, 0, 0, 0, 0]
+  for (let more = true; more; ) {
+    const gone = yield* store.prune(query)
+    checkpoints += gone.checkpoints
+    pendingWrites += gone.pendingWrites
+    bytes += gone.bytes
+    more = gone.checkpoints === size
+  }
+  for (let more = true; more; ) {
+    const gone = yield* store.collect({ threadId, grace: Duration.toMillis(grace), size })
+    values += gone.values
+    bytes += gone.bytes
+    waiting = gone.waiting
+    more = gone.values === size
+  }
+  return { checkpoints, pendingWrites, values, bytes, waiting }
 })
 
 const threads = (

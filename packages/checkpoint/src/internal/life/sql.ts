@@ -7,8 +7,10 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import { type CheckpointerError, ThreadExists } from "../../CheckpointError.ts"
 import { type Exclusively, failingAs } from "../groupCommit.ts"
+import * as PgArray from "../pgArray.ts"
 import { quote, type Statements } from "../statements.ts"
 import type { WriteError } from "../store.ts"
+import * as Prune from "./prune.ts"
 import type { LifeStore, ThreadsQuery } from "./store.ts"
 import * as ThreadLock from "./threadLock.ts"
 
@@ -55,19 +57,7 @@ FROM ${table("checkpoints")} WHERE thread_id = $1::text AND checkpoint_ns = $2::
   const threadsOfRuns = `SELECT DISTINCT c.thread_id
 FROM ${table("checkpoints")} AS c JOIN unnest($1::jsonb[]) AS run (metadata) ON c.metadata @> run.metadata`
 
-  const deleteRuns = `WITH doomed AS (
-  SELECT checkpoint_ns, checkpoint_id FROM ${table("checkpoints")}
-  WHERE thread_id = $1::text AND metadata -> 'run_id' = ANY ($2::jsonb[])
-), writes AS (
-  DELETE FROM ${table("checkpoint_writes")} AS w USING doomed AS d
-  WHERE w.thread_id = $1::text AND w.checkpoint_ns = d.checkpoint_ns AND w.checkpoint_id = d.checkpoint_id
-), orphans AS (
-  UPDATE ${table("checkpoints")} AS c SET parent_checkpoint_id = NULL FROM doomed AS d
-  WHERE c.thread_id = $1::text AND c.checkpoint_ns = d.checkpoint_ns AND c.parent_checkpoint_id = d.checkpoint_id
-    AND (c.checkpoint_ns, c.checkpoint_id) NOT IN (SELECT checkpoint_ns, checkpoint_id FROM doomed)
-)
-DELETE FROM ${table("checkpoints")} AS c USING doomed AS d
-WHERE c.thread_id = $1::text AND c.checkpoint_ns = d.checkpoint_ns AND c.checkpoint_id = d.checkpoint_id`
+  const pruning = Prune.make(table)
 
   // From one thread to the next by the index, however many checkpoints each one has. A page looks at so many threads and
   // no more, whatever the filter lets through.
@@ -148,10 +138,49 @@ ORDER BY page.thread_id`
             ([threadId = ""]) =>
               exclusively(
                 { name: "deleteForRuns", threadId, repeatable: true },
-                locked([threadId], sql.unsafe(deleteRuns, [threadId, runIds.map((runId) => JSON.stringify(runId))]))
+                locked(
+                  [threadId],
+                  sql.unsafe(pruning.deleteRuns, [threadId, runIds.map((runId) => JSON.stringify(runId))])
+                )
               ),
             { discard: true }
           )
+      ),
+    prune: ({ before, deltaChannels, keepLast, size, threadId }) =>
+      exclusively(
+        { name: "prune", threadId, repeatable: true },
+        locked(
+          [threadId],
+          Effect.map(
+            sql.unsafe(pruning.prune, [threadId, keepLast, before ?? null, PgArray.text(deltaChannels), size]).values,
+            ([row]) => ({ checkpoints: Number(row?.[0]), pendingWrites: Number(row?.[1]), bytes: Number(row?.[2]) })
+          )
+        )
+      ),
+    collect: ({ grace, size, threadId }) =>
+      exclusively(
+        { name: "prune", threadId, repeatable: true },
+        locked(
+          [threadId],
+          Effect.map(sql.unsafe(pruning.collect, [threadId, grace, size]).values, ([row]) => ({
+            values: Number(row?.[0]),
+            bytes: Number(row?.[1]),
+            waiting: Number(row?.[2])
+          }))
+        )
+      ),
+    prunePlan: ({ before, deltaChannels, keepLast, threadId }) =>
+      Effect.map(
+        failingAs(
+          "prunePlan",
+          sql.unsafe(pruning.plan, [threadId, keepLast, before ?? null, PgArray.text(deltaChannels)]).values
+        ),
+        ([row]) => ({
+          checkpoints: Number(row?.[0]),
+          pendingWrites: Number(row?.[1]),
+          values: Number(row?.[2]),
+          bytes: Number(row?.[3])
+        })
       ),
     threads: (query) =>
       Effect.map(failingAs("threads", sql.unsafe(...threads(query)).values), (rows) =>

@@ -1,7 +1,7 @@
 /** @internal */
 import type * as Effect from "effect/Effect"
 import type { ThreadExists } from "../../CheckpointError.ts"
-import type { ThreadSummary } from "../../ThreadLife.ts"
+import type { PruneReport, ThreadSummary } from "../../ThreadLife.ts"
 import type { CheckpointRow } from "../record.ts"
 import type { Place } from "../store.ts"
 
@@ -17,6 +17,24 @@ export interface ThreadsQuery {
   readonly size: number
 }
 
+/** What of a thread may go. @internal */
+export interface PruneQuery {
+  readonly threadId: string
+  readonly keepLast: number
+  /** What has this `ts` or a greater one stays. */
+  readonly before: string | undefined
+  readonly deltaChannels: ReadonlyArray<string>
+  readonly size: number
+}
+
+/** What of a thread's values that no checkpoint names may go. @internal */
+export interface CollectQuery {
+  readonly threadId: string
+  /** In milliseconds. */
+  readonly grace: number
+  readonly size: number
+}
+
 /** What is done to whole threads. What writes may fail with `W`. @internal */
 export interface LifeStore<E, W = E> {
   readonly copyThread: (sourceId: string, targetId: string) => Effect.Effect<void, W | ThreadExists>
@@ -27,4 +45,9 @@ export interface LifeStore<E, W = E> {
   readonly threads: (
     query: ThreadsQuery
   ) => Effect.Effect<ReadonlyArray<Pick<ThreadSummary, "threadId"> | ThreadSummary>, E>
+  /** Removes the oldest checkpoints that may go, with their writes, and tells how many went. */
+  readonly prune: (query: PruneQuery) => Effect.Effect<Omit<PruneReport, "values" | "waiting">, W>
+  /** Removes values that no checkpoint names, and remembers those whose grace is not over. */
+  readonly collect: (query: CollectQuery) => Effect.Effect<Pick<PruneReport, "values" | "bytes" | "waiting">, W>
+  readonly prunePlan: (query: PruneQuery) => Effect.Effect<Omit<PruneReport, "waiting">, E>
 }
