@@ -206,7 +206,7 @@ export interface Options<A, E, R> {
  * @since 0.1.0
  */
 export interface Observer {
-  /** A lease begins, after this wait in ms; 0 if a resource was at hand. */
+  /** A lease begins, after this wait in ms; if a resource was at hand, what taking it took. */
   readonly acquired?: ((waitMillis: number) => void) | undefined
   /** A lease ended, after this use in ms. */
   readonly released?: ((useMillis: number) => void) | undefined

@@ -2,7 +2,7 @@
  * What a pool tells: events with reasons, observers, numbers.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Chunk, Effect, Fiber, Stream, TestClock } from "effect"
+import { Chunk, type Clock, Effect, Fiber, Stream, TestClock } from "effect"
 import type * as Pool from "../src/Pool.ts"
 import type { PoolStats } from "../src/PoolStats.ts"
 import { hold, id, type Resource, recorder, refused, Server, settle, tags } from "./server.ts"
@@ -60,6 +60,21 @@ describe("events and observers", () => {
       yield* TestClock.adjust("2 seconds")
       expect(waits).toEqual([0, 1_000])
       expect(uses).toEqual([1_000, 1_000])
+    })
+  )
+
+  it.scoped("what taking an idle one takes is measured, not taken for nothing", () =>
+    Effect.gen(function* () {
+      let nanos = 0n
+      const clock = yield* Effect.clock
+      const ticking: Clock.Clock = { ...clock, unsafeCurrentTimeNanos: () => (nanos += 1_000n) }
+      const waits: Array<number> = []
+      const pool = yield* Effect.withClock(
+        new Server().pool({ max: 1, observer: { acquired: (millis) => waits.push(millis) } }),
+        ticking
+      )
+      yield* pool.use(id)
+      expect(waits.map((wait) => wait > 0)).toEqual([true])
     })
   )
 

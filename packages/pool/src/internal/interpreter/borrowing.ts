@@ -56,10 +56,11 @@ export const get = <A>(pool: Pool<A>): Effect.Effect<A, PoolError, Scope.Scope> 
   Effect.uninterruptibleMask((restore) => slowly(pool, take(pool), restore, (slot) => scoped(pool, slot)))
 
 const take = <A>(pool: Pool<A>): Slot.Slot<A> | undefined => {
-  const slot = Transition.take(pool.state, pool.timed ? pool.now() : 0, currentFiber())
+  const began = pool.timed ? pool.now() : 0
+  const slot = Transition.take(pool.state, began, currentFiber())
   if (slot === undefined) return undefined
   pool.follow()
-  pool.news.acquired(0)
+  if (pool.news.timesWaits) pool.news.acquired(pool.now() - began)
   return slot
 }
 

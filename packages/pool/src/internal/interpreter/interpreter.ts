@@ -59,6 +59,7 @@ export class Interpreter<A, E, R> {
       () => this.step(Transition.tick)
     )
     this.timed =
+      this.news.timesWaits ||
       this.news.timesLeases ||
       config.checkAfter !== Number.POSITIVE_INFINITY ||
       config.leakAfter !== Number.POSITIVE_INFINITY

@@ -23,6 +23,11 @@ export class News {
     this.fork = fork
   }
 
+  /** Whether somebody wants to know how long callers wait, be it no longer than taking an idle one takes. */
+  get timesWaits(): boolean {
+    return this.observer?.acquired !== undefined
+  }
+
   /** Whether somebody wants to know how long leases last. */
   get timesLeases(): boolean {
     return this.observer?.released !== undefined
