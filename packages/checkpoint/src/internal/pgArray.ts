@@ -10,29 +10,36 @@
 
 /** A parameter for `$n::text[]`. @internal */
 export const text = (values: ReadonlyArray<string | null>): Buffer =>
-  encode(
-    25,
-    values.map((value) => (value === null ? null : Buffer.from(value)))
-  )
+  encode(25, values, Buffer.byteLength, (buffer, value, offset) => buffer.write(value, offset))
 
 /** A parameter for `$n::int[]`. @internal */
 export const int4 = (values: ReadonlyArray<number>): Buffer =>
   encode(
     23,
-    values.map((value) => {
-      const element = Buffer.allocUnsafe(4)
-      element.writeInt32BE(value)
-      return element
-    })
+    values,
+    () => 4,
+    (buffer, value, offset) => buffer.writeInt32BE(value, offset)
   )
 
 /** A parameter for `$n::bytea[]`. @internal */
-export const bytea = (values: ReadonlyArray<Uint8Array | null>): Buffer => encode(17, values)
+export const bytea = (values: ReadonlyArray<Uint8Array | null>): Buffer =>
+  encode(
+    17,
+    values,
+    (value) => value.byteLength,
+    (buffer, value, offset) => buffer.set(value, offset)
+  )
 
-const encode = (elementType: number, values: ReadonlyArray<Uint8Array | null>): Buffer => {
-  let size = values.length === 0 ? 12 : 20
-  for (const value of values) size += 4 + (value === null ? 0 : value.byteLength)
-  const buffer = Buffer.allocUnsafe(size)
+const encode = <A>(
+  elementType: number,
+  values: ReadonlyArray<A | null>,
+  sizeOf: (value: A) => number,
+  put: (buffer: Buffer, value: A, offset: number) => void
+): Buffer => {
+  const sizes = values.map((value) => (value === null ? null : sizeOf(value)))
+  const buffer = Buffer.allocUnsafe(
+    sizes.reduce<number>((sum, size) => sum + 4 + (size ?? 0), values.length === 0 ? 12 : 20)
+  )
   // An empty array has no dimensions at all.
   let offset = buffer.writeInt32BE(values.length === 0 ? 0 : 1)
   offset = buffer.writeInt32BE(values.includes(null) ? 1 : 0, offset)
@@ -41,12 +48,12 @@ const encode = (elementType: number, values: ReadonlyArray<Uint8Array | null>): 
     offset = buffer.writeInt32BE(values.length, offset)
     offset = buffer.writeInt32BE(1, offset)
   }
-  for (const value of values) {
-    offset = buffer.writeInt32BE(value === null ? -1 : value.byteLength, offset)
-    if (value !== null) {
-      buffer.set(value, offset)
-      offset += value.byteLength
-    }
+  for (const [i, value] of values.entries()) {
+    const size = sizes[i]
+    offset = buffer.writeInt32BE(size ?? -1, offset)
+    if (value === null) continue
+    put(buffer, value, offset)
+    offset += size ?? 0
   }
   return buffer
 }

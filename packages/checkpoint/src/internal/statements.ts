@@ -6,6 +6,7 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import type { Key } from "../Checkpoint.ts"
 import type { Batch } from "./lanes/batch.ts"
 import * as Late from "./late.ts"
 import * as PgArray from "./pgArray.ts"
@@ -55,33 +56,41 @@ FROM unnest($4::text[], $5::int[], $6::text[], $7::text[], $8::bytea[], $9::text
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
 DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob WHERE old.idx < 0`
 
-  // For all that the batch refers to. LATERAL and OFFSET keep the look-up by key.
-  const unlessAnyIsLate = `SELECT late.found
-  FROM unnest($22::text[], $23::text[], $24::text[]) AS r (thread_id, checkpoint_ns, checkpoint_id)
-  CROSS JOIN LATERAL (${unlessLate("r.thread_id", "r.checkpoint_ns", "r.checkpoint_id")} OFFSET 0) AS late (found)
-  LIMIT 1`
+  const insertBlobs = (first: number) => `INSERT INTO ${table("checkpoint_blobs")}
+    (thread_id, checkpoint_ns, channel, version, type, blob)
+  SELECT * FROM ${rowsFrom(first, "text", "text", "text", "text", "text", "bytea")}
+  ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING`
 
-  const batch = `WITH blobs AS (
-  INSERT INTO ${table("checkpoint_blobs")} (thread_id, checkpoint_ns, channel, version, type, blob)
-  SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[])
-  ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
-), writes AS (
-  INSERT INTO ${table("checkpoint_writes")} AS old
+  const insertWrites = (first: number, threadId: string) => `INSERT INTO ${table("checkpoint_writes")} AS old
     (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
-  SELECT coalesce((${unlessAnyIsLate}), w.thread_id), w.checkpoint_ns, w.checkpoint_id, w.task_id, w.idx, w.channel, w.type,
-    w.blob, w.task_path
-  FROM unnest($13::text[], $14::text[], $15::text[], $16::text[], $17::int[], $18::text[], $19::text[], $20::bytea[], $21::text[])
+  SELECT ${threadId}, w.checkpoint_ns, w.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.blob, w.task_path
+  FROM ${rowsFrom(first, "text", "text", "text", "text", "int", "text", "text", "bytea", "text")}
     AS w (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
   ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
-  DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob WHERE old.idx < 0
-)
-INSERT INTO ${table("checkpoints")} (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
-SELECT coalesce((${unlessAnyIsLate}), c.thread_id), c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
-  c.checkpoint::jsonb, c.metadata::jsonb
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+  DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob WHERE old.idx < 0`
+
+  const insertCheckpoints = (first: number, threadId: string) => `INSERT INTO ${table("checkpoints")}
+  (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+SELECT ${threadId}, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint::jsonb, c.metadata::jsonb
+FROM ${rowsFrom(first, "text", "text", "text", "text", "text", "text")}
   AS c (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
+
+  // For all that the batch refers to, once. LATERAL and OFFSET keep the look-up by key.
+  const unlessAnyIsLate = (first: number, threadId: string) => `coalesce((
+    SELECT late.found FROM ${rowsFrom(first, "text", "text", "text")} AS r (thread_id, checkpoint_ns, checkpoint_id)
+    CROSS JOIN LATERAL (${unlessLate("r.thread_id", "r.checkpoint_ns", "r.checkpoint_id")} OFFSET 0) AS late (found)
+    LIMIT 1
+  ), ${threadId})`
+
+  // For each table only if there is something for it: to begin an insertion costs as much as to insert a few rows.
+  const batchOf = {
+    checkpoints: `WITH blobs AS (${insertBlobs(7)})\n${insertCheckpoints(1, unlessAnyIsLate(13, "c.thread_id"))}`,
+    writes: insertWrites(1, unlessAnyIsLate(10, "w.thread_id")),
+    both: `WITH blobs AS (${insertBlobs(7)}), writes AS (${insertWrites(13, "w.thread_id")})
+${insertCheckpoints(1, unlessAnyIsLate(22, "c.thread_id"))}`
+  }
 
   // In one statement, so of whatever is committed meanwhile it takes all or nothing.
   const deleteThread = `WITH blobs AS (
@@ -136,32 +145,48 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
         PgArray.text(rows.map(({ taskPath }) => taskPath))
       ]),
     deleteThread: (threadId) => execute(deleteThread, [threadId]),
-    batch: ({ blobs, checkpoints, refs, writes }) =>
-      execute(batch, [
-        PgArray.text(checkpoints.map(({ threadId }) => threadId)),
-        PgArray.text(checkpoints.map(({ namespace }) => namespace)),
-        PgArray.text(checkpoints.map(({ checkpointId }) => checkpointId)),
-        PgArray.text(checkpoints.map(({ parentId }) => parentId)),
-        PgArray.text(checkpoints.map(({ checkpoint }) => checkpoint)),
-        PgArray.text(checkpoints.map(({ metadata }) => metadata)),
-        PgArray.text(blobs.map(({ place }) => place.threadId)),
-        PgArray.text(blobs.map(({ place }) => place.namespace)),
-        PgArray.text(blobs.map(({ row }) => row.channel)),
-        PgArray.text(blobs.map(({ row }) => row.version)),
-        PgArray.text(blobs.map(({ row }) => row.type)),
-        PgArray.bytea(blobs.map(({ row }) => row.blob)),
-        PgArray.text(writes.map(({ key }) => key.threadId)),
-        PgArray.text(writes.map(({ key }) => key.namespace)),
-        PgArray.text(writes.map(({ key }) => key.checkpointId)),
-        PgArray.text(writes.map(({ row }) => row.taskId)),
-        PgArray.int4(writes.map(({ row }) => row.idx)),
-        PgArray.text(writes.map(({ row }) => row.channel)),
-        PgArray.text(writes.map(({ row }) => row.type)),
-        PgArray.bytea(writes.map(({ row }) => row.blob)),
-        PgArray.text(writes.map(({ row }) => row.taskPath)),
-        PgArray.text(refs.map(({ threadId }) => threadId)),
-        PgArray.text(refs.map(({ namespace }) => namespace)),
-        PgArray.text(refs.map(({ checkpointId }) => checkpointId))
-      ])
+    batch: ({ blobs, checkpoints, refs, writes }) => {
+      if (checkpoints.length === 0) return execute(batchOf.writes, [...ofWrites(writes), ...ofKeys(refs)])
+      const parameters = [...ofCheckpoints(checkpoints), ...ofBlobs(blobs)]
+      return writes.length === 0
+        ? execute(batchOf.checkpoints, [...parameters, ...ofKeys(refs)])
+        : execute(batchOf.both, [...parameters, ...ofWrites(writes), ...ofKeys(refs)])
+    }
   }
 }
+
+/** Rows of which each column is an array, these being parameters from `first` on. */
+const rowsFrom = (first: number, ...types: ReadonlyArray<string>): string =>
+  `unnest(${types.map((type, i) => `$${first + i}::${type}[]`).join(", ")})`
+
+const ofKeys = (keys: ReadonlyArray<Key>): ReadonlyArray<Buffer> => [
+  PgArray.text(keys.map(({ threadId }) => threadId)),
+  PgArray.text(keys.map(({ namespace }) => namespace)),
+  PgArray.text(keys.map(({ checkpointId }) => checkpointId))
+]
+
+const ofCheckpoints = (rows: Batch["checkpoints"]): ReadonlyArray<Buffer> => [
+  ...ofKeys(rows),
+  PgArray.text(rows.map(({ parentId }) => parentId)),
+  PgArray.text(rows.map(({ checkpoint }) => checkpoint)),
+  PgArray.text(rows.map(({ metadata }) => metadata))
+]
+
+const ofBlobs = (rows: Batch["blobs"]): ReadonlyArray<Buffer> => [
+  PgArray.text(rows.map(({ place }) => place.threadId)),
+  PgArray.text(rows.map(({ place }) => place.namespace)),
+  PgArray.text(rows.map(({ row }) => row.channel)),
+  PgArray.text(rows.map(({ row }) => row.version)),
+  PgArray.text(rows.map(({ row }) => row.type)),
+  PgArray.bytea(rows.map(({ row }) => row.blob))
+]
+
+const ofWrites = (rows: Batch["writes"]): ReadonlyArray<Buffer> => [
+  ...ofKeys(rows.map(({ key }) => key)),
+  PgArray.text(rows.map(({ row }) => row.taskId)),
+  PgArray.int4(rows.map(({ row }) => row.idx)),
+  PgArray.text(rows.map(({ row }) => row.channel)),
+  PgArray.text(rows.map(({ row }) => row.type)),
+  PgArray.bytea(rows.map(({ row }) => row.blob)),
+  PgArray.text(rows.map(({ row }) => row.taskPath))
+]
