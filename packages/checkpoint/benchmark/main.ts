@@ -1,0 +1,77 @@
+/**
+ * Measures the checkpointer beside LangGraph's own saver; `--help` tells the options.
+ *
+ *     npx tsc -b packages/checkpoint/benchmark && node packages/checkpoint/benchmark/dist/main.js
+ */
+import * as NodeFs from "node:fs/promises"
+import * as NodeOs from "node:os"
+import * as NodePath from "node:path"
+import { EmbeddedPostgres } from "@checkpool/embedded"
+import { Effect } from "effect"
+import { picture } from "./picture.ts"
+import * as Put from "./put.ts"
+import * as Read from "./read.ts"
+import * as Row from "./row.ts"
+import * as Settings from "./settings.ts"
+
+const settings = Settings.read(process.argv.slice(2))
+
+const parts = [
+  {
+    title: "Puts",
+    unit: "per second",
+    variants: Put.variants,
+    measure: Put.measure,
+    wanted: settings.puts
+  },
+  {
+    title: "Reads",
+    unit: "p50 in ms",
+    variants: Read.variants,
+    measure: Read.measure,
+    wanted: settings.reads
+  }
+].filter(({ wanted }) => wanted)
+
+const machine = (server: EmbeddedPostgres.Service) => {
+  const cpus = NodeOs.cpus()
+  return `${cpus.length} × ${cpus[0]?.model}, Node ${process.versions.node}, PostgreSQL ${server.version}`
+}
+
+const main = Effect.gen(function* () {
+  // pgbench opens a connection for each of its writers.
+  const server = yield* EmbeddedPostgres.make({ parameters: { max_connections: "200" } })
+  const text: Array<string> = []
+  const say = (line: string) => {
+    console.log(line)
+    text.push(line)
+  }
+  say(`${machine(server)}\n`)
+  const pictured: Array<Row.Row> = []
+  for (const { measure, title, unit, variants } of parts) {
+    const rows: Array<Row.Row> = []
+    const started = performance.now()
+    yield* measure(server, settings.effort, (row) => {
+      rows.push(row)
+      // A sign of life: the table itself comes when all of it is there.
+      console.error(`${((performance.now() - started) / 1000).toFixed(0)} s: ${row.name}`)
+    })
+    say(`## ${title}\n\n${Row.table(unit, variants, rows)}\n`)
+    pictured.push(...rows)
+  }
+  const { out } = settings
+  if (out === undefined) return
+  yield* Effect.promise(async () => {
+    await NodeFs.mkdir(out, { recursive: true })
+    await NodeFs.writeFile(NodePath.join(out, "results.md"), text.join("\n"))
+    await NodeFs.writeFile(NodePath.join(out, "results.svg"), picture(pictured, machine(server)))
+  })
+})
+
+if (settings.help) console.log(Settings.help)
+else {
+  Effect.runPromise(Effect.scoped(main)).catch((error) => {
+    console.error(error)
+    process.exitCode = 1
+  })
+}

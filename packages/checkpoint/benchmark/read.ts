@@ -1,0 +1,123 @@
+/**
+ * What it costs to read checkpoints, all variants from the same rows.
+ */
+import type { Checkpointer } from "@checkpool/checkpoint"
+import type { EmbeddedPostgres } from "@checkpool/embedded"
+import { SqlClient } from "@effect/sql"
+import type { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres"
+import { Chunk, Effect, Option, Stream } from "effect"
+import * as Contestants from "./contestants.ts"
+import * as Row from "./row.ts"
+import type { Effort } from "./settings.ts"
+import { medianTime, sideBySide } from "./sideBySide.ts"
+import { fillThread } from "./workload.ts"
+
+export const variants = ["stock saver", "ours", "ours on sql-pg"]
+
+const threads = [
+  { threadId: "1 KB × 10", kilobytes: 1, length: 10, target: 4.5 },
+  { threadId: "1 KB × 1,000", kilobytes: 1, length: 1000, target: 7.5 },
+  { threadId: "1 KB × 10,000", kilobytes: 1, length: 10_000, target: 38 },
+  { threadId: "16 KB × 10", kilobytes: 16, length: 10, target: undefined },
+  { threadId: "16 KB × 1,000", kilobytes: 16, length: 1000, target: undefined }
+]
+
+/** Tells each row as soon as it is there. */
+export const measure = (server: EmbeddedPostgres.Service, effort: Effort, tell: (row: Row.Row) => void) =>
+  Effect.gen(function* () {
+    const { onSqlPg, ours, sql, stock } = yield* Contestants.make(server.url)
+    for (const { kilobytes, length, threadId } of threads) {
+      yield* Effect.provideService(fillThread(threadId, length, kilobytes * 1024), SqlClient.SqlClient, sql)
+    }
+    yield* sql`VACUUM ANALYZE checkpoints, checkpoint_blobs, checkpoint_writes`
+
+    const row = (name: string, target: number | undefined, reads: ReadonlyArray<() => Promise<unknown>>) =>
+      Effect.promise(async () => {
+        agree(await Promise.all(reads.map((read) => read())))
+        const timed = reads.map((read) => () => medianTime(read, effort.milliseconds / 2))
+        return Row.make(name, variants, await sideBySide(timed, { ...effort, better: "lower" }), target)
+      })
+
+    const times = new Map<string, number>()
+    for (const { length, target, threadId } of threads) {
+      const made = yield* row(`getTuple, ${threadId}`, target, [
+        () => getWithStock(stock, threadId),
+        () => get(ours, threadId),
+        () => get(onSqlPg, threadId)
+      ])
+      times.set(threadId, made.cells[1]!.value)
+      tell(length === 10_000 ? { ...made, goals: [...made.goals, flat(times)] } : made)
+    }
+    for (const [threadId, where] of [
+      ["1 KB × 1,000", "one namespace"],
+      ["1 KB × 1,000", "all namespaces"],
+      ["16 KB × 1,000", "one namespace"],
+      ["16 KB × 1,000", "all namespaces"]
+    ] as const) {
+      const namespace = where === "one namespace" ? "" : undefined
+      tell(
+        yield* row(`list(limit 10), ${threadId}, ${where}`, undefined, [
+          () => listWithStock(stock, threadId, namespace),
+          () => list(ours, threadId, namespace),
+          () => list(onSqlPg, threadId, namespace)
+        ])
+      )
+    }
+  }).pipe(Effect.scoped)
+
+const flat = (times: ReadonlyMap<string, number>): Row.Goal => {
+  const growth = times.get("1 KB × 10,000")! / times.get("1 KB × 10")!
+  return { text: `≤ 1.1× the time at 10 (${growth.toFixed(2)}×)`, reached: 1.1 / growth }
+}
+
+/** What has been found, as far as both have a form for it. */
+interface Found {
+  readonly id: string
+  readonly values: Readonly<Record<string, unknown>>
+}
+
+const agree = (many: ReadonlyArray<unknown>): void => {
+  const sorted = (_: string, value: unknown) =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value
+  const [first, ...others] = many.map((each) => JSON.stringify(each, sorted))
+  if (others.some((each) => each !== first)) throw new Error("The variants differ in what they read")
+}
+
+const getWithStock = async (saver: PostgresSaver, threadId: string): Promise<Found> => {
+  const found = await saver.getTuple({ configurable: { thread_id: threadId, checkpoint_ns: "" } })
+  return { id: found!.checkpoint.id, values: found!.checkpoint.channel_values }
+}
+
+const get = (ours: Checkpointer.Service, threadId: string): Promise<Found> =>
+  Effect.runPromise(
+    Effect.map(ours.get({ threadId }), (found) => {
+      const { checkpoint } = Option.getOrThrow(found)
+      return { id: checkpoint.id, values: checkpoint.channel_values }
+    })
+  )
+
+const listWithStock = async (
+  saver: PostgresSaver,
+  threadId: string,
+  namespace: string | undefined
+): Promise<ReadonlyArray<Found>> => {
+  const all: Array<Found> = []
+  const configurable = { thread_id: threadId, ...(namespace === undefined ? {} : { checkpoint_ns: namespace }) }
+  for await (const { checkpoint } of saver.list({ configurable }, { limit: 10 })) {
+    all.push({ id: checkpoint.id, values: checkpoint.channel_values })
+  }
+  return all
+}
+
+const list = (
+  ours: Checkpointer.Service,
+  threadId: string,
+  namespace: string | undefined
+): Promise<ReadonlyArray<Found>> =>
+  Effect.runPromise(
+    Effect.map(Stream.runCollect(ours.list({ threadId, namespace, limit: 10 })), (all) =>
+      Chunk.toReadonlyArray(all).map(({ checkpoint }) => ({ id: checkpoint.id, values: checkpoint.channel_values }))
+    )
+  )
