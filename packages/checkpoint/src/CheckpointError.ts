@@ -17,7 +17,7 @@ export class InvalidIdentifier extends Schema.TaggedError<InvalidIdentifier>(
 )("InvalidIdentifier", {
   /** Which one: `threadId`, `namespace`, `checkpointId`, `parentId`, `channel`, `version`, `taskId`, `taskPath`, `before`, `schema`, … */
   field: Schema.String,
-  reason: Schema.Literal("NotAString", "Empty", "Nul", "LoneSurrogate", "TooLong", "NotFinite"),
+  reason: Schema.Literal("NotAString", "Empty", "Nul", "LoneSurrogate", "TooLong", "NotFinite", "NotAfterHead"),
   /** The identifier, cut to 64 characters. */
   value: Schema.String
 }) {
@@ -159,6 +159,33 @@ export class CheckpointerOverloaded extends Schema.TaggedError<CheckpointerOverl
 }
 
 /**
+ * Somebody else has gone on in the meantime: the latest checkpoint is another one than expected. Nothing was stored. Load
+ * what is there now, and decide anew.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StaleHead extends Schema.TaggedError<StaleHead>("@checkpool/checkpoint/CheckpointError/StaleHead")(
+  "StaleHead",
+  {
+    threadId: Schema.String,
+    namespace: Schema.String,
+    /** The id that the caller took for the latest; `null`: it took it that there was none. */
+    expected: Schema.NullOr(Schema.String),
+    /** The latest one; `null` if there is none. */
+    actual: Schema.NullOr(Schema.String)
+  }
+) {
+  override get message(): string {
+    const name = (id: string | null) => (id === null ? "no checkpoint at all" : `checkpoint ${JSON.stringify(id)}`)
+    return (
+      `Thread ${JSON.stringify(this.threadId)} has gone on: ${name(this.expected)} was expected to be the latest, but ` +
+      `it is ${name(this.actual)}. Load it and decide anew.`
+    )
+  }
+}
+
+/**
  * A thread that was to be made is there already. Nothing was changed.
  *
  * @since 0.1.0
@@ -180,6 +207,8 @@ const identifierReasons: { readonly [K in InvalidIdentifier["reason"]]: string }
     "holds half of a surrogate pair, which has no UTF-8 form; was a string cut in the middle of a character?",
   TooLong:
     "makes a key of more than 2600 bytes together with the other identifiers, and Postgres can't index that; use a hash",
+  NotAfterHead:
+    "does not come after the checkpoint that it is to replace as the latest, by code point; make it with Checkpoint.after",
   NotFinite: "is not a finite number, so it has no place in the order of versions"
 }
 

@@ -16,6 +16,7 @@ import type {
   CheckpointerOverloaded,
   InvalidIdentifier,
   SerializationError,
+  StaleHead,
   ThreadDeleted
 } from "./CheckpointError.ts"
 import * as Codec from "./Codec.ts"
@@ -32,6 +33,7 @@ import type * as ThreadLife from "./ThreadLife.ts"
 export type OperationError =
   | InvalidIdentifier
   | SerializationError
+  | StaleHead
   | ThreadDeleted
   | CheckpointerError
   | CheckpointerOverloaded
@@ -50,6 +52,12 @@ export interface PutOptions {
   readonly metadata: Metadata
   /** The checkpoint that this one continues; none by default. */
   readonly parentId?: string | undefined
+  /**
+   * Stores it only if this is the latest checkpoint of the thread and namespace, as `get` would give it (`null`: if there is
+   * none), and fails with `StaleHead` otherwise. Its own id has to be a greater one. It costs a short transaction. Default:
+   * it is stored in any case.
+   */
+  readonly expectHead?: string | null | undefined
   /** The channels whose values are new since the parent, with their versions. Only these values are written. */
   readonly newVersions: ChannelVersions
 }
@@ -183,6 +191,8 @@ export interface DeltaHistoryOptions extends GetOptions {
  *     does not bring it back: a put whose parent is not there, or writes whose checkpoint is not there, fail with
  *     `ThreadDeleted` if that id is not greater than all that were deleted. A checkpoint without a parent begins the
  *     thread anew. In a database this is remembered for seven days.
+ * 17. Of all that expect the same head, one succeeds. Who asks again because the connection was lost succeeds if the first
+ *     attempt had. A put that expects nothing is not held up by this: one that is on its way at the same moment is not seen.
  *
  * @since 0.1.0
  * @category models

@@ -28,4 +28,9 @@ export * as SqlCheckpointer from "./SqlCheckpointer.ts"
 /**
  * @since 0.1.0
  */
+export * as Thread from "./Thread.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as ThreadLife from "./ThreadLife.ts"

@@ -51,6 +51,7 @@ const operation = fc.oneof(
       ts: small("now", "1969-01-02T03:04:05.678Z"),
       id: checkpointId,
       parentId: maybe(checkpointId),
+      expectHead: fc.option(fc.option(checkpointId, { nil: null }), { nil: undefined, freq: 2 }),
       values: fc.dictionary(channel, value, { maxKeys: 4 }),
       versions,
       // As a graph does it, or anything.
@@ -169,13 +170,14 @@ const run = (prefix: string, operation: Operation) =>
     switch (operation.kind) {
       case "put":
       case "commit": {
-        const { id, kind, metadata, newVersions, parentId, tasks, ts, v, values, versions } = operation
+        const { expectHead, id, kind, metadata, newVersions, parentId, tasks, ts, v, values, versions } = operation
         return checkpointer[kind]({
           ...place,
           writes: tasks,
           checkpoint: { v, id, ts, channel_values: values, channel_versions: versions, versions_seen: {} },
           metadata,
           parentId,
+          expectHead,
           newVersions: newVersions ?? versions
         })
       }

@@ -4,6 +4,7 @@ import type { Layer } from "effect"
 import { checkpoints } from "./laws/checkpoints.ts"
 import { commits } from "./laws/commits.ts"
 import { deletions } from "./laws/deletions.ts"
+import { heads } from "./laws/heads.ts"
 import { histories } from "./laws/histories.ts"
 import { identifiers } from "./laws/identifiers.ts"
 import { life } from "./laws/life.ts"
@@ -32,7 +33,8 @@ export const suite = <E>(
         identifiers,
         deletions,
         life,
-        prunes
+        prunes,
+        heads
       ])
         laws(it)
     })

@@ -14,7 +14,13 @@ import * as MetricLabel from "effect/MetricLabel"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import { CheckpointerError, CheckpointerOverloaded, ThreadDeleted, type ThreadExists } from "../CheckpointError.ts"
+import {
+  CheckpointerError,
+  CheckpointerOverloaded,
+  type StaleHead,
+  ThreadDeleted,
+  type ThreadExists
+} from "../CheckpointError.ts"
 import * as CheckpointMetrics from "../CheckpointMetrics.ts"
 import * as Gauges from "./gauges.ts"
 import * as Batch from "./lanes/batch.ts"
@@ -33,7 +39,7 @@ export interface Options
   > {}
 
 /** Why something was not done although the database would have done it. @internal */
-export type Objection = ThreadExists
+export type Objection = ThreadExists | StaleHead
 
 /**
  * Runs an effect alone for a thread: after all that came before it in the lanes, before all that comes after.
@@ -147,9 +153,10 @@ const straight = (statements: Statements, operation: Operation): Effect.Effect<v
 
 const refusal = (operation: Operation, error: SqlError | Objection): WriteError | Objection => {
   if (error._tag !== "SqlError") return error
-  return !isBarrier(operation) && Late.isLate(error)
-    ? new ThreadDeleted({ operation: names[operation._tag], threadId: threadOf(operation) })
-    : new CheckpointerError({ operation: nameOf(operation), cause: error })
+  const name = nameOf(operation)
+  return (name === "put" || name === "putWrites" || name === "commit") && Late.isLate(error)
+    ? new ThreadDeleted({ operation: name, threadId: threadOf(operation) })
+    : new CheckpointerError({ operation: name, cause: error })
 }
 
 const nameOf = (operation: Operation): CheckpointerOverloaded["operation"] =>

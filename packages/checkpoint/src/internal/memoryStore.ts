@@ -12,7 +12,7 @@ import * as Record from "./record.ts"
 import type { Place, Store } from "./store.ts"
 
 /** The tables as maps. Each operation is synchronous, so it is atomic. @internal */
-export const make = (): Store<never, ThreadDeleted> & LifeStore<never> => {
+export const make = (): Store<never, ThreadDeleted> & LifeStore<never, ThreadDeleted> => {
   const spaces = new Map<string, Space>()
   const spaceOf = ({ namespace, threadId }: Place): Space => {
     const name = joined(threadId, namespace)
@@ -65,15 +65,16 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never> => {
       else if (row.idx < 0) ofCheckpoint.set(name, { ...row, taskPath: old.taskPath })
     }
   }
+  const commit = (rows: Record.CommitRows, operation: ThreadDeleted["operation"] = "commit") =>
+    unlessLate(operation, Late.refsOfCommit(rows), () => {
+      put(rows.put)
+      rows.writes.forEach(putWrites)
+    })
   return {
-    ...MemoryLife.make(spaces, put, noteGone),
+    ...MemoryLife.make(spaces, put, commit, noteGone),
     put: (rows) => unlessLate("put", Late.refOfPut(rows), () => put(rows)),
     putWrites: (rows) => unlessLate("putWrites", [rows.key], () => putWrites(rows)),
-    commit: (rows) =>
-      unlessLate("commit", Late.refsOfCommit(rows), () => {
-        put(rows.put)
-        rows.writes.forEach(putWrites)
-      }),
+    commit: (rows) => commit(rows),
     deleteThread: (threadId) =>
       Effect.sync(() => {
         for (const [name, { checkpoints, writes }] of spaces) {

@@ -78,7 +78,12 @@ export const toService = (
       (tell) =>
         Effect.flatMap(Record.fromPut(codec, options), (rows) => {
           tell.values(rows.blobs)
-          return Effect.as(store.put(rows), Record.keyOf(rows.checkpoint))
+          const { expectHead } = options
+          const stored =
+            expectHead === undefined
+              ? store.put(rows)
+              : Life.commitAt(store, "put", { put: rows, writes: [] }, expectHead)
+          return Effect.as(stored, Record.keyOf(rows.checkpoint))
         })
     ),
   putWrites: (options) =>
@@ -99,7 +104,14 @@ export const toService = (
         Effect.flatMap(Record.fromCommit(codec, options), (commit) => {
           const { put, writes } = commit
           tell.values([...put.blobs, ...writes.flatMap(({ rows }) => rows)])
-          return Effect.as(writes.length === 0 ? store.put(put) : store.commit(commit), Record.keyOf(put.checkpoint))
+          const { expectHead } = options
+          const stored =
+            expectHead !== undefined
+              ? Life.commitAt(store, "commit", commit, expectHead)
+              : writes.length === 0
+                ? store.put(put)
+                : store.commit(commit)
+          return Effect.as(stored, Record.keyOf(put.checkpoint))
         })
     ),
   get: (options) =>

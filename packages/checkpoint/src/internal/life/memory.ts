@@ -1,12 +1,12 @@
 /** @internal */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { ThreadExists } from "../../CheckpointError.ts"
+import { StaleHead, type ThreadDeleted, ThreadExists } from "../../CheckpointError.ts"
 import type { ThreadSummary } from "../../ThreadLife.ts"
 import * as Filter from "../filter.ts"
 import { joined, latest, type Space, type Spaces } from "../memorySpace.ts"
 import * as Order from "../order.ts"
-import type { PutRows } from "../record.ts"
+import type { CommitRows, PutRows } from "../record.ts"
 import * as MemoryPrune from "./memoryPrune.ts"
 import type { LifeStore } from "./store.ts"
 
@@ -14,10 +14,19 @@ import type { LifeStore } from "./store.ts"
 export const make = (
   spaces: Spaces,
   put: (rows: PutRows) => void,
+  commit: (rows: CommitRows, name: "put" | "commit") => Effect.Effect<void, ThreadDeleted>,
   noteGone: (threadId: string, ids: ReadonlyArray<string>) => void
-): LifeStore<never> => {
+): LifeStore<never, ThreadDeleted> => {
   const spacesOf = (threadId: string) => [...spaces.values()].filter((space) => space.threadId === threadId)
   return {
+    commitAt: (name, rows, expected) =>
+      Effect.suspend((): Effect.Effect<void, StaleHead | ThreadDeleted> => {
+        const { checkpointId, namespace, threadId } = rows.put.checkpoint
+        const actual = latest(spaces.get(joined(threadId, namespace))?.checkpoints.keys() ?? []) ?? null
+        return actual === expected || actual === checkpointId
+          ? commit(rows, name)
+          : new StaleHead({ threadId, namespace, expected, actual })
+      }),
     copyThread: (sourceId, threadId) =>
       Effect.suspend(() => {
         const source = spacesOf(sourceId)

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Checkpoint from "../../Checkpoint.ts"
-import type { CheckpointerError, InvalidIdentifier } from "../../CheckpointError.ts"
+import { type CheckpointerError, InvalidIdentifier, type StaleHead } from "../../CheckpointError.ts"
 import type { OperationError } from "../../Checkpointer.ts"
 import type * as Codec from "../../Codec.ts"
 import type * as ThreadLife from "../../ThreadLife.ts"
@@ -18,6 +18,8 @@ import { defaults } from "../../ThreadLife.ts"
 import type { Filter } from "../filter.ts"
 import * as Listing from "../listing.ts"
 import * as Operation from "../operation.ts"
+import * as Order from "../order.ts"
+import type { CommitRows } from "../record.ts"
 import * as Record from "../record.ts"
 import type { Store, WriteError } from "../store.ts"
 import * as Fork from "./fork.ts"
@@ -89,6 +91,20 @@ export const toService = (
         )
     )
 })
+
+/** Refuses what could not become the latest. @internal */
+export const commitAt = (
+  store: LifeStore<CheckpointerError, WriteError>,
+  name: "put" | "commit",
+  commit: CommitRows,
+  head: string | null
+): Effect.Effect<void, WriteError | InvalidIdentifier | StaleHead> => {
+  const { checkpointId } = commit.put.checkpoint
+  if (head !== null && Order.codePoints(checkpointId, head) <= 0) {
+    return new InvalidIdentifier({ field: "checkpointId", reason: "NotAfterHead", value: checkpointId.slice(0, 64) })
+  }
+  return store.commitAt(name, commit, head)
+}
 
 const toQuery = (options: ThreadLife.PruneOptions): Effect.Effect<PruneQuery, InvalidIdentifier> => {
   const {

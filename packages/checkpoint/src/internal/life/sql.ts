@@ -5,8 +5,9 @@
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
-import { type CheckpointerError, ThreadExists } from "../../CheckpointError.ts"
+import { type CheckpointerError, StaleHead, ThreadExists } from "../../CheckpointError.ts"
 import { type Exclusively, failingAs } from "../groupCommit.ts"
+import * as Batch from "../lanes/batch.ts"
 import * as PgArray from "../pgArray.ts"
 import { quote, type Statements } from "../statements.ts"
 import type { WriteError } from "../store.ts"
@@ -54,6 +55,12 @@ ${copyOf("checkpoints", "checkpoint_ns, checkpoint_id, parent_checkpoint_id, typ
 )
 FROM ${table("checkpoints")} WHERE thread_id = $1::text AND checkpoint_ns = $2::text AND checkpoint_id = $3::text`
 
+  const head = `SELECT checkpoint_id, EXISTS (
+  SELECT FROM ${table("checkpoints")} WHERE thread_id = $1::text AND checkpoint_ns = $2::text AND checkpoint_id = $3::text
+)::text
+FROM ${table("checkpoints")}
+WHERE thread_id = $1::text AND checkpoint_ns = $2::text ORDER BY checkpoint_id${c} DESC LIMIT 1`
+
   const threadsOfRuns = `SELECT DISTINCT c.thread_id
 FROM ${table("checkpoints")} AS c JOIN unnest($1::jsonb[]) AS run (metadata) ON c.metadata @> run.metadata`
 
@@ -95,6 +102,28 @@ ORDER BY page.thread_id`
   }
 
   return {
+    commitAt: (name, rows, expected) =>
+      Effect.suspend(() => {
+        const { checkpointId, namespace, threadId } = rows.put.checkpoint
+        let again = false
+        return exclusively(
+          { name, threadId, repeatable: true },
+          locked(
+            [threadId],
+            Effect.gen(function* () {
+              const [row] = yield* sql.unsafe(head, [threadId, namespace, checkpointId]).values
+              const [actual = null, isThere = "false"] = (row ?? []) as ReadonlyArray<string>
+              // What an earlier attempt has done counts, whatever others have gone on to do.
+              if (again && isThere === "true") return
+              again = true
+              if (actual !== expected && actual !== checkpointId) {
+                return yield* new StaleHead({ threadId, namespace, expected, actual })
+              }
+              yield* statements.batch(Batch.merge([{ _tag: "Commit", rows }]))
+            })
+          )
+        )
+      }),
     copyThread: (sourceId, targetId) =>
       exclusively(
         { name: "copyThread", threadId: sourceId, repeatable: false },

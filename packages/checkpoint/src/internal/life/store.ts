@@ -1,8 +1,8 @@
 /** @internal */
 import type * as Effect from "effect/Effect"
-import type { ThreadExists } from "../../CheckpointError.ts"
+import type { StaleHead, ThreadExists } from "../../CheckpointError.ts"
 import type { PruneReport, ThreadSummary } from "../../ThreadLife.ts"
-import type { CheckpointRow } from "../record.ts"
+import type { CheckpointRow, CommitRows } from "../record.ts"
 import type { Place } from "../store.ts"
 
 /** Makes the fork's row out of its source's and the latest id of their place. @internal */
@@ -37,6 +37,12 @@ export interface CollectQuery {
 
 /** What is done to whole threads. What writes may fail with `W`. @internal */
 export interface LifeStore<E, W = E> {
+  /** Only if that is the latest id; `null`: if there is none. */
+  readonly commitAt: (
+    name: "put" | "commit",
+    commit: CommitRows,
+    head: string | null
+  ) => Effect.Effect<void, W | StaleHead>
   readonly copyThread: (sourceId: string, targetId: string) => Effect.Effect<void, W | ThreadExists>
   /** The id of the fork, if its source is there. */
   readonly fork: (place: Place, checkpointId: string, fork: Fork) => Effect.Effect<string | undefined, W>
