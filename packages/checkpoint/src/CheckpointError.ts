@@ -213,6 +213,9 @@ const identifierReasons: { readonly [K in InvalidIdentifier["reason"]]: string }
 }
 
 const showPath = (path: ReadonlyArray<string | number>): string =>
+  path.length > 20 ? `${showKeys(path.slice(0, 15))}…${showKeys(path.slice(-5))}` : showKeys(path)
+
+const showKeys = (path: ReadonlyArray<string | number>): string =>
   path
     .map((key) => (typeof key === "string" && /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${JSON.stringify(key)}]`))
     .join("")

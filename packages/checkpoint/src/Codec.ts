@@ -11,8 +11,9 @@
  * | `undefined`, `Map`, `Set`, `RegExp`, a `Uint8Array` inside of a value | LangGraph's records `{ lc: 2, … }` |
  * | a `Uint8Array` as the value of a channel | bytes; a `Buffer` comes back as a `Uint8Array` |
  * | `BigInt`, `Date`, `NaN`, `Error`, `URL`, functions, symbols, instances of classes, cycles | refused |
+ * | arrays with holes; what is nested more than 900 levels deep; what is larger than 1 GB | refused |
  *
- * An object that is used in two places comes back as two equal objects, and one without a prototype as a plain one.
+ * The value of an object are its own enumerable properties. An object that is used in two places comes back as two equal objects, and one without a prototype as a plain one.
  *
  * To keep other types, encode the state with a `Schema` before it is put, or provide a codec of your own.
  *
@@ -71,15 +72,14 @@ export const json: Service = {
   // Both at once, and not in an effect that has yet to run: what is put or read consists of many values.
   encode: (value, at) => {
     // A copy: the caller may go on writing to its buffer.
-    if (value instanceof Uint8Array) return Effect.succeed({ type: "bytes", data: Uint8Array.from(value) })
+    if (Json.isBytes(value)) return Effect.succeed({ type: "bytes", data: Uint8Array.from(value) })
     try {
       return Effect.succeed({ type: "json", data: Buffer.from(Json.stringify(value)) })
     } catch (cause) {
       if (cause instanceof Json.Refusal) {
         return new SerializationError({ operation: "encode", ...at, path: cause.path, reason: cause.reason })
       }
-      const reason =
-        cause instanceof RangeError ? "it is nested too deeply or too long" : "reading its properties failed"
+      const reason = cause instanceof RangeError ? "its text is too long" : "reading its properties failed"
       return new SerializationError({ operation: "encode", ...at, path: [], reason, cause })
     }
   },

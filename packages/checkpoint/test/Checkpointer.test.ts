@@ -1,6 +1,6 @@
 import { Checkpoint, Checkpointer, Codec } from "@checkpool/checkpoint"
 import { expect, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Option, Tracer } from "effect"
+import { Effect, Either, Exit, Layer, Option, Tracer } from "effect"
 import { agreement } from "./agreement.ts"
 import { suite } from "./laws.ts"
 
@@ -88,6 +88,63 @@ it.effect("each layer in memory has checkpoints of its own", () =>
     const latest = Effect.flatMap(Checkpointer.Checkpointer, (_) => _.get({ threadId: "t", namespace: "n" }))
     yield* operations
     expect(yield* Effect.provide(latest, Checkpointer.layerMemory)).toEqual(Option.none())
+  })
+)
+
+it.effect("what is too large for a message to the server is refused before it is sent", () =>
+  Effect.gen(function* () {
+    // Of that size as far as anybody asks.
+    const huge = (size: number): Codec.Service => ({
+      ...Codec.json,
+      encode: (value, at) =>
+        Effect.map(Codec.json.encode(value, at), ({ data, type }) => ({
+          type,
+          data: value === "huge" ? Object.defineProperty(Uint8Array.from(data), "byteLength", { value: size }) : data
+        }))
+    })
+    const put = (size: number, values: Record<string, unknown>) =>
+      Effect.flatMap(Checkpointer.Checkpointer, (checkpointer) => {
+        const newVersions = Object.fromEntries(Object.keys(values).map((channel) => [channel, 1]))
+        const checkpoint = {
+          v: 4,
+          id: "1",
+          ts: "",
+          channel_values: values,
+          channel_versions: newVersions,
+          versions_seen: {}
+        }
+        const written = { taskId: "t", writes: Object.entries(values).map(([channel, value]) => ({ channel, value })) }
+        return Effect.all({
+          put: Effect.either(Effect.asVoid(checkpointer.put({ threadId: "t", checkpoint, metadata: {}, newVersions }))),
+          putWrites: Effect.either(checkpointer.putWrites({ threadId: "t", checkpointId: "1", ...written })),
+          commit: Effect.either(
+            Effect.asVoid(
+              checkpointer.commit({
+                threadId: "t",
+                checkpoint,
+                metadata: {},
+                newVersions: {},
+                writes: [written, written]
+              })
+            )
+          )
+        })
+      }).pipe(
+        Effect.provide(Layer.fresh(Checkpointer.layerMemory)),
+        Effect.provideService(Codec.Codec, huge(size)),
+        Effect.map((answers) =>
+          Object.values(answers)
+            .filter(Either.isLeft)
+            .map(({ left }) => left)
+        )
+      )
+    expect(yield* put(1_000_000_000, { a: 1 })).toEqual([])
+    expect(
+      (yield* put(2 ** 30, { a: 1, b: "huge" })).map((error) => error._tag === "SerializationError" && error.channel)
+    ).toEqual(["b", "b", "b"])
+    // Together in one statement.
+    expect(yield* put(600_000_000, { a: "huge" })).toMatchObject([{ channel: "a" }])
+    expect(yield* put(600_000_000, { a: "huge", b: "huge" })).toHaveLength(3)
   })
 )
 

@@ -1,5 +1,5 @@
 import { type CheckpointError, Checkpointer } from "@checkpool/checkpoint"
-import { describe, expect, layer as sharedLayer } from "@effect/vitest"
+import { afterAll, describe, expect, layer as sharedLayer } from "@effect/vitest"
 import { Clock, Effect, Either, FastCheck as fc, Layer, Stream } from "effect"
 
 const small = <A>(...values: ReadonlyArray<A>) => fc.constantFrom(...values)
@@ -247,7 +247,12 @@ const inBursts = (operations: ReadonlyArray<Operation>): ReadonlyArray<ReadonlyA
   return bursts
 }
 
-/** Whatever is done to it, the layer answers as the one in memory does. */
+/**
+ * Whatever is done to it, the layer answers as the one in memory does.
+ *
+ * Each run draws other operations and says its seed; `AGREEMENT_SEED=17` draws the same again, and `AGREEMENT_RUNS=1000`
+ * as many as you like.
+ */
 export const agreement = <E>(
   name: string,
   layer: Layer.Layer<Checkpointer.Checkpointer, E>,
@@ -259,9 +264,12 @@ export const agreement = <E>(
   } = {}
 ) =>
   describe(name, () => {
-    const { bursts = false, memoMap, numRuns = 60 } = options
+    const { bursts = false, memoMap } = options
+    const numRuns = Number(process.env.AGREEMENT_RUNS ?? options.numRuns ?? 60)
+    const seed = Number(process.env.AGREEMENT_SEED ?? Math.floor(performance.now() * 1000) % 1_000_000)
+    afterAll(() => console.log(`${name}: ${runs} sequences of operations, AGREEMENT_SEED=${seed}`))
+    let runs = 0
     sharedLayer(layer, { timeout: "60 seconds", ...(memoMap && { memoMap }) })((it) => {
-      let runs = 0
       it.effect.prop(
         "gives the answers of the memory layer to any sequence of operations",
         { operations: fc.array(operation, { minLength: 1, maxLength: 30 }) },
@@ -279,7 +287,7 @@ export const agreement = <E>(
             const expected = yield* Effect.provide(Effect.forEach(all, answer), Layer.fresh(Checkpointer.layerMemory))
             expect(actual.map(plain)).toStrictEqual(expected.map(plain))
           }),
-        { fastCheck: { numRuns }, timeout: 60_000 }
+        { fastCheck: { numRuns, seed }, timeout: 60_000 + numRuns * 1000 }
       )
     })
   })

@@ -1,104 +1,12 @@
-import { Codec } from "@checkpool/checkpoint"
 import { SqlClient } from "@effect/sql"
 import { describe, expect, it, layer } from "@effect/vitest"
-import { Effect, Either, FastCheck as fc } from "effect"
+import { Effect, FastCheck as fc } from "effect"
 import { versionText } from "../src/internal/identifiers.ts"
 import * as Json from "../src/internal/json.ts"
 import * as Jsonb from "../src/internal/jsonb.ts"
 import * as Order from "../src/internal/order.ts"
 import * as PgArray from "../src/internal/pgArray.ts"
 import { memoMap, stock } from "./database.ts"
-
-const at: Codec.Location = { part: "channel", channel: "c" }
-
-describe("the default codec", () => {
-  it.effect.prop(
-    "gives back exactly what it was given, or refuses it",
-    {
-      value: fc.anything({
-        withBigInt: true,
-        withDate: true,
-        withMap: true,
-        withNullPrototype: false,
-        withObjectString: true,
-        withSet: true,
-        withSparseArray: false,
-        withTypedArray: true,
-        withUnicodeString: true,
-        maxDepth: 4
-      })
-    },
-    ({ value }) =>
-      Effect.gen(function* () {
-        const encoded = yield* Effect.either(Codec.json.encode(value, at))
-        if (Either.isLeft(encoded)) expect(encoded.left).toMatchObject({ operation: "encode", channel: "c" })
-        else expect(yield* Codec.json.decode(encoded.right, at)).toStrictEqual(value)
-      }),
-    { fastCheck: { numRuns: 300 } }
-  )
-
-  it.effect.prop(
-    "writes plain JSON as JSON.stringify does",
-    { value: fc.jsonValue({ noUnicodeString: false }) },
-    ({ value }) =>
-      Effect.map(Codec.json.encode(value, at), ({ data, type }) => {
-        expect(type).toBe("json")
-        const text = new TextDecoder().decode(data)
-        expect(text.replaceAll(/(?<=[:,[]|^)-0(?=[,}\]]|$)/g, "0")).toBe(JSON.stringify(value))
-      })
-  )
-
-  it.effect("refuses values that are nested too deeply, and ones whose properties can't be read", () =>
-    Effect.gen(function* () {
-      let deep: unknown = 0
-      for (let i = 0; i < 20_000; i++) deep = [deep]
-      const tooDeep = yield* Effect.flip(Codec.json.encode(deep, at))
-      expect(tooDeep.reason).toContain("nested too deeply")
-      const trap = {
-        get trap() {
-          throw new Error("no")
-        }
-      }
-      expect(yield* Effect.flip(Codec.json.encode(trap, at))).toMatchObject({ cause: new Error("no") })
-    })
-  )
-
-  it.effect("names the channel and the path in its message", () =>
-    Effect.gen(function* () {
-      const error = yield* Effect.flip(Codec.json.encode({ steps: [{ "the cost": 1n }] }, at))
-      expect(error.message).toBe(
-        `Can't encode channel "c" at .steps[0]["the cost"]: a BigInt has no JSON form; store it as a string`
-      )
-    })
-  )
-
-  it.effect("leaves records inert that are not of a known form", () =>
-    Effect.gen(function* () {
-      const inert = [
-        { lc: 2, type: "constructor", id: ["Function"], method: null, args: ["return process"], kwargs: {} },
-        { lc: 2, type: "constructor", id: ["Map"], method: "groupBy", args: [[]], kwargs: {} },
-        { lc: 2, type: "constructor", id: ["RegExp"], method: null, args: ["(", ""], kwargs: {} },
-        { lc: 2, type: "delta_snapshot", value: [1] },
-        { lc: 1, type: "constructor", id: ["langchain_core", "messages", "HumanMessage"], kwargs: { content: "hi" } }
-      ]
-      const data = new TextEncoder().encode(JSON.stringify(inert))
-      expect(yield* Codec.json.decode({ type: "json", data }, at)).toStrictEqual(inert)
-      expect(yield* Codec.json.encode(inert, at)).toEqual({ type: "json", data: Buffer.from(data) })
-    })
-  )
-
-  it.effect("fails, and does not guess, on what is not its own", () =>
-    Effect.gen(function* () {
-      for (const encoded of [
-        { type: "msgpack", data: Uint8Array.of(0x90) },
-        { type: "json", data: Uint8Array.of(0x22, 0xff, 0x22) },
-        { type: "json", data: new TextEncoder().encode('{"cut') }
-      ]) {
-        expect(yield* Effect.flip(Codec.json.decode(encoded, at))).toMatchObject({ operation: "decode", channel: "c" })
-      }
-    })
-  )
-})
 
 describe("the form for JSONB", () => {
   const name = fc.oneof(fc.string(), fc.constantFrom(Jsonb.exactKey, "__proto__", "a\0", "\uD800"))

@@ -61,6 +61,8 @@ const isPlainJson = (value: unknown, trail: Trail): boolean => {
 }
 
 const isPlainObject = (value: object, trail: Trail): boolean => {
+  if (trail.above.length === maxDepth)
+    refuse(trail, `it is nested more than ${maxDepth} levels deep; store a flatter value, or parts of it under ids`)
   if (trail.above.includes(value))
     return refuse(trail, "the value contains itself; store a tree, or ids in place of the cycle")
   trail.above.push(value)
@@ -73,9 +75,15 @@ const isPlainObject = (value: object, trail: Trail): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
   if (Object.getOwnPropertySymbols(value).length > 0) refuse(trail, "a key that is a symbol can't be stored")
   if (Array.isArray(value)) {
+    // The prototype of arrays is an array itself, in every realm; that of a class is not.
+    if (!Array.isArray(prototype)) refuse(trail, unknownClass(value))
+    const keys = Object.keys(value)
     // Own keys come with the indices first, so the last one tells.
-    if (!/^\d*$/.test(Object.keys(value).at(-1) ?? "")) {
+    if (!/^\d*$/.test(keys.at(-1) ?? "")) {
       refuse(trail, "an array with properties of its own can't be stored; make it an object")
+    }
+    if (keys.length !== value.length) {
+      refuse(trail, "an array with holes can't be stored; fill them, with undefined or null")
     }
     for (let i = 0; i < value.length; i++) each(i, value[i])
   } else if (isRecordPrototype(prototype)) {
@@ -99,13 +107,24 @@ const isPlainObject = (value: object, trail: Trail): boolean => {
     } else if (value instanceof RegExp && prototype === RegExp.prototype) {
       if (value.lastIndex !== 0)
         refuse(trail, "a RegExp in the middle of a search can't be stored; reset its lastIndex")
-    } else if (!(value instanceof Uint8Array)) {
+    } else if (!isBytes(value)) {
       refuse(trail, unknownClass(value))
+    }
+    if (!isBytes(value) && Object.keys(value).length > 0) {
+      refuse(trail, `a ${value.constructor.name} with properties of its own can't be stored; make it an object`)
     }
   }
   trail.above.pop()
   return plain
 }
+
+/** A `Buffer` too, which comes back as the `Uint8Array` that it is; no other class. @internal */
+export const isBytes = (value: unknown): value is Uint8Array =>
+  value instanceof Uint8Array && (Buffer.isBuffer(value) || Object.getPrototypeOf(value) === Uint8Array.prototype)
+
+// Far more than states have, and few enough for any reader: Python's gives up at about a thousand, and the server's
+// for JSONB at some thousands.
+const maxDepth = 900
 
 const isRecordPrototype = (prototype: unknown): boolean =>
   prototype === Object.prototype ||
@@ -140,7 +159,7 @@ const write = (value: unknown): string => {
   }
   if (value instanceof Set) return constructed("Set", null, `[${Array.from(value, write).join()}]`)
   if (value instanceof RegExp) return constructed("RegExp", null, `${JSON.stringify(value.source)},"${value.flags}"`)
-  if (value instanceof Uint8Array) return constructed("Uint8Array", "from", `[${Array.from(value).join()}]`)
+  if (isBytes(value)) return constructed("Uint8Array", "from", `[${Array.from(value).join()}]`)
   return `{${Object.entries(value)
     .map(([key, child]) => `${JSON.stringify(key)}:${write(child)}`)
     .join()}}`

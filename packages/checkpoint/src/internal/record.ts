@@ -16,6 +16,7 @@ import * as Jsonb from "./jsonb.ts"
 import * as Order from "./order.ts"
 import * as PendingSends from "./pendingSends.ts"
 import * as Settled from "./settled.ts"
+import * as Size from "./size.ts"
 
 /** @internal */
 export interface CheckpointRow extends Key {
@@ -97,6 +98,8 @@ export const fromPut = Settled.fn(function* (
       blobs.push({ channel, version, type: "empty", blob: null })
     }
   }
+  const tooLarge = Size.check(blobs)
+  if (tooLarge !== undefined) return yield* tooLarge
   return {
     checkpoint: {
       threadId,
@@ -127,6 +130,8 @@ export const fromPutWrites = Settled.fn(function* (
     // Only a special channel can come twice, and there the last one counts.
     rows.set(idx, { taskId, taskPath, idx, channel, type, blob: data })
   }
+  const tooLarge = Size.check([...rows.values()])
+  if (tooLarge !== undefined) return yield* tooLarge
   return { key: { threadId, namespace, checkpointId }, rows: [...rows.values()].sort((a, b) => a.idx - b.idx) }
 })
 
@@ -143,6 +148,8 @@ export const fromCommit = Settled.fn(function* (
     const rows = yield* fromPutWrites(codec, { ...written, ...key })
     if (rows.rows.length > 0) writes.push(rows)
   }
+  const tooLarge = Size.check([...put.blobs, ...writes.flatMap(({ rows }) => rows)])
+  if (tooLarge !== undefined) return yield* tooLarge
   return { put, writes }
 })
 

@@ -1,7 +1,8 @@
 import { Checkpoint, type Checkpointer } from "@checkpool/checkpoint"
 import { expect, type Vitest } from "@effect/vitest"
-import { Effect, Option } from "effect"
-import { checkpoint, get, getSome, put } from "./use.ts"
+import { Effect, Either, FastCheck as fc, Option } from "effect"
+import { anything } from "../anything.ts"
+import { checkpoint, commit, get, getSome, put } from "./use.ts"
 
 /** Values and metadata come back as they were, or are refused. */
 export const values = (it: Vitest.MethodsNonLive<Checkpointer.Checkpointer>) => {
@@ -102,6 +103,54 @@ export const values = (it: Vitest.MethodsNonLive<Checkpointer.Checkpointer>) => 
         expect(inMetadata).toMatchObject({ _tag: "SerializationError", part: "metadata", path: ["bad", ...path] })
       }
       expect(yield* get({ threadId })).toEqual(Option.none())
+    })
+  )
+
+  it.effect.prop(
+    "gives back exactly what it does not refuse, wherever it is kept",
+    { values: fc.dictionary(fc.constantFrom("a", "b", "__proto__", ""), anything, { minKeys: 1, maxKeys: 3 }) },
+    ({ values }) =>
+      Effect.gen(function* () {
+        const threadId = yield* Checkpoint.makeId
+        const versions = Object.fromEntries(Object.keys(values).map((channel) => [channel, 1]))
+        const writes = Object.entries(values).map(([channel, value]) => ({ channel, value }))
+        const exits = yield* Effect.all(
+          [
+            put({ threadId, checkpoint: checkpoint("1", { channel_values: values, channel_versions: versions }) }),
+            put({ threadId, checkpoint: checkpoint("2", { channel_values: values }) }),
+            put({ threadId, checkpoint: checkpoint("3"), metadata: values }),
+            commit({ threadId, checkpoint: checkpoint("4"), writes: [{ taskId: "t", writes }] })
+          ].map(Effect.either)
+        )
+        // Refused everywhere or nowhere, but where LangGraph has notation of its own for what is the whole.
+        const refused = exits.filter(Either.isLeft).map(({ left }) => left._tag)
+        const found = yield* Effect.forEach(["1", "2", "3", "4"], (checkpointId) => get({ threadId, checkpointId }))
+        if (refused.length > 0) {
+          expect(new Set(refused)).toEqual(new Set(["SerializationError"]))
+          expect(found.filter(Option.isSome).length).toBe(4 - refused.length)
+          return
+        }
+        const [versioned, inline, metadata, written] = found.map(Option.getOrThrow)
+        expect(versioned!.checkpoint.channel_values).toStrictEqual(values)
+        expect(inline!.checkpoint.channel_values).toStrictEqual(values)
+        expect(metadata!.metadata).toStrictEqual(values)
+        expect(Object.entries(values)).toStrictEqual(
+          written!.pendingWrites.map(({ channel, value }) => [channel, value])
+        )
+      }),
+    { fastCheck: { numRuns: 20 } }
+  )
+
+  it.effect("keeps what is deep, wherever it is kept", () =>
+    Effect.gen(function* () {
+      const threadId = yield* Checkpoint.makeId
+      let deep: unknown = -0
+      for (let i = 0; i < 890; i++) deep = i % 2 === 0 ? [deep] : { "\0": deep }
+      const saved = checkpoint("1", { channel_values: { deep, inline: deep }, channel_versions: { deep: 1 } })
+      yield* put({ threadId, checkpoint: saved, metadata: { deep } })
+      const found = yield* getSome({ threadId })
+      expect(found.checkpoint).toEqual(saved)
+      expect(found.metadata).toEqual({ deep })
     })
   )
 }
