@@ -4,6 +4,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Driver from "./driver.ts"
 import type { Session } from "./session.ts"
 
@@ -17,13 +18,27 @@ const patience = Duration.seconds(5)
  */
 export const cancel = (session: Session, ended: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.zipRight(
-    bounded(
-      session,
-      Effect.all([ended, Driver.cancel(session.pg, session.config.stream)], { concurrency: 2, discard: true }),
-      "A statement was interrupted, and cancelling it took too long"
-    ),
+    bounded(session, untilEnded(session, ended), "A statement was interrupted, and cancelling it took too long"),
     Effect.sync(() => session.turn.pass())
   )
+
+/**
+ * Asks the server to cancel what runs, until that has ended. A cancel may overtake its own statement, and a pooler drops
+ * it while the statement waits for a session. None is on its way when this ends.
+ *
+ * @internal
+ */
+export const untilEnded = (session: Session, ended: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.flatMap(Effect.fork(ended), (ending) => {
+    const again = (pause: number): Effect.Effect<void> =>
+      Effect.zipRight(
+        Driver.cancel(session.pg, session.config.stream),
+        Effect.flatMap(Effect.timeoutOption(Fiber.join(ending), pause), (over) =>
+          over._tag === "Some" ? Effect.void : again(pause * 2)
+        )
+      )
+    return again(100)
+  })
 
 /**
  * Waits for the end of something that nobody wants any more; what takes too long costs the connection.

@@ -95,10 +95,6 @@ const close = (session: Session, open: Open): Effect.Effect<void> => {
     if (open.reading) open.onAnswer = () => resume(Effect.void)
     else resume(Effect.void)
   })
-  const cancelled = Effect.all([answered, Driver.cancel(session.pg, session.config.stream)], {
-    concurrency: 2,
-    discard: true
-  })
   const closed = Effect.suspend(() =>
     // It may have ended by itself, also badly and unnoticed: between two reads.
     session.broken !== undefined || !Driver.isBusy(session.pg)
@@ -109,7 +105,7 @@ const close = (session: Session, open: Open): Effect.Effect<void> => {
     Cancel.bounded(
       session,
       // What waits for rows can't be closed before they are there: the driver would confuse the answers to come.
-      open.reading ? Effect.zipRight(cancelled, closed) : closed,
+      open.reading ? Effect.zipRight(Cancel.untilEnded(session, answered), closed) : closed,
       "A stream was left, and closing its cursor took too long"
     )
   )
