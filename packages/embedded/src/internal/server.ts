@@ -62,7 +62,8 @@ export const awaitReady = (
   Effect.raceFirst(
     Effect.sync(() => lockFile(options.cluster)).pipe(
       Effect.repeat({
-        until: (lock) => lock?.pid === child.pid && lock?.status === "ready",
+        // A server that follows another one takes connections too, if only to read.
+        until: (lock) => lock?.pid === child.pid && (lock?.status === "ready" || lock?.status === "standby"),
         schedule: Schedule.spaced("5 millis")
       }),
       Effect.asVoid
