@@ -29,7 +29,7 @@ const observed = <A, E, R>(effect: Effect.Effect<A, E, R>, clock: { nanos: bigin
     yield* effect.pipe(
       Effect.withSpan("operation"),
       Effect.withTracer(tracer),
-      Effect.withClock({ ...Clock.make(), unsafeCurrentTimeNanos: () => clock.nanos })
+      Effect.withClock(Object.assign(Clock.make(), { unsafeCurrentTimeNanos: () => clock.nanos }))
     )
     return events.filter(({ event }) => event === "connection.acquired")
   })

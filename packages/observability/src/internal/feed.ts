@@ -1,0 +1,120 @@
+/**
+ * What the live page shows, as messages: the pools' numbers and what has happened since the message before.
+ */
+import * as PgPoolMetrics from "@checkpool/pg/PgPoolMetrics"
+import type { PoolStats } from "@checkpool/pool/PoolStats"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as MetricState from "effect/MetricState"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Happening } from "./happening.ts"
+import { describe } from "./happening.ts"
+import type { Watched } from "./watched.ts"
+
+/** @internal */
+export interface Message {
+  readonly now: number
+  readonly pools: ReadonlyArray<PoolStats & { readonly waits: Histogram | null }>
+  readonly lanes: Lanes | null
+  readonly happenings: ReadonlyArray<Entry>
+}
+
+/** Many of a kind that come together are one entry: `first` stays the same then, while `id` grows. */
+interface Entry extends Happening {
+  readonly first: number
+  readonly id: number
+  readonly at: number
+  readonly times: number
+}
+
+interface Histogram {
+  readonly count: number
+  /** Bounds in seconds, with the number of observations up to each of them. */
+  readonly buckets: ReadonlyArray<readonly [bound: number, count: number]>
+}
+
+interface Lanes {
+  readonly queued: number
+  readonly queuedBytes: number
+  readonly oldest: number
+  readonly inFlight: number
+  /** Since the start: statements, the operations in them, and the bytes that were read and written. */
+  readonly batches: number
+  readonly batched: number
+  readonly bytes: number
+}
+
+/** @internal */
+export interface Feed {
+  /** Begins with the last events and goes on with what follows. */
+  readonly messages: Stream.Stream<Message>
+}
+
+/** Events kept for those who come later. */
+const kept = 100
+
+/** Events of a kind within so many milliseconds of each other are told as one. */
+const together = 2000
+
+/** Collects what happens in the pools until the scope closes; messages come at this interval in milliseconds. @internal */
+export const make = (pools: ReadonlyArray<Watched>, interval: number): Effect.Effect<Feed, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const happenings: Array<Entry> = []
+    let id = 0
+    for (const pool of pools) {
+      yield* Stream.runForEach(pool.events, (event) =>
+        Effect.map(now, (at) => {
+          const happening = describe(event)
+          const last = happenings.findIndex(
+            ({ at: then, pool, what }) => pool === happening.pool && what === happening.what && at - then < together
+          )
+          const [before] = last < 0 ? [] : happenings.splice(last, 1)
+          id++
+          happenings.push({ ...happening, id, at, first: before?.first ?? id, times: (before?.times ?? 0) + 1 })
+          if (happenings.length > kept) happenings.shift()
+        })
+      ).pipe(Effect.forkScoped)
+    }
+    // Lets them begin to listen, so that nothing is missed from here on.
+    yield* Effect.yieldNow()
+    const messageAfter = (last: number) =>
+      Effect.map(now, (now): readonly [Message, number] => [
+        { now, pools: pools.map(numbersOf), lanes: lanes(), happenings: happenings.filter(({ id }) => id > last) },
+        id
+      ])
+    return {
+      messages: Stream.unfoldEffect({ last: 0, pause: 0 }, ({ last, pause }) =>
+        Effect.map(Effect.delay(messageAfter(last), pause), ([message, last]) =>
+          Option.some([message, { last, pause: interval }] as const)
+        )
+      )
+    }
+  })
+
+const now = Effect.clockWith((clock) => clock.currentTimeMillis)
+
+const numbersOf = (pool: Watched): Message["pools"][number] => {
+  const waits = Metric.tagged(PgPoolMetrics.waitTime, PgPoolMetrics.poolNameLabel, pool.name).unsafeValue([])
+  return { ...pool.unsafeStats(), waits: { count: waits.count, buckets: [...waits.buckets] } }
+}
+
+const lanes = (): Lanes | null => {
+  const series = Metric.unsafeSnapshot().filter(({ metricKey }) => metricKey.name.startsWith("checkpoint."))
+  const sum = (name: string, of: (state: MetricState.MetricState.Untyped) => number) =>
+    series.reduce((sum, { metricKey, metricState }) => (metricKey.name === name ? sum + of(metricState) : sum), 0)
+  const gauge = (state: MetricState.MetricState.Untyped) => (MetricState.isGaugeState(state) ? Number(state.value) : 0)
+  const counter = (state: MetricState.MetricState.Untyped) =>
+    MetricState.isCounterState(state) ? Number(state.count) : 0
+  if (!series.some(({ metricKey }) => metricKey.name === "checkpoint.queue.length")) return null
+  return {
+    queued: sum("checkpoint.queue.length", gauge),
+    queuedBytes: sum("checkpoint.queue.bytes", gauge),
+    oldest: sum("checkpoint.queue.oldest", gauge),
+    inFlight: sum("checkpoint.batch.in_flight", gauge),
+    batches: sum("checkpoint.batch.size", (state) => (MetricState.isHistogramState(state) ? state.count : 0)),
+    batched: sum("checkpoint.batch.size", (state) => (MetricState.isHistogramState(state) ? state.sum : 0)),
+    bytes: sum("checkpoint.operation.bytes", counter)
+  }
+}
