@@ -58,7 +58,7 @@ interface Task {
   readonly repeatable: boolean
 }
 
-interface Writer extends Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit" | "deleteThread"> {
+interface Writer extends Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit"> {
   readonly exclusively: Exclusively
 }
 
@@ -92,7 +92,6 @@ export const make = (statements: Statements, options: Options): Effect.Effect<Wr
 
 type Operation =
   | Batch.Item
-  | { readonly _tag: "Delete"; readonly threadId: string }
   | ({ readonly _tag: "Exclusive"; readonly effect: Effect.Effect<void, SqlError | Objection> } & Task)
 
 const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError | Objection>): Writer => {
@@ -102,7 +101,6 @@ const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError 
     put: (rows) => runUnopposed({ _tag: "Put", rows }),
     putWrites: (rows) => runUnopposed({ _tag: "Writes", rows }),
     commit: (rows) => runUnopposed({ _tag: "Commit", rows }),
-    deleteThread: (threadId) => runUnopposed({ _tag: "Delete", threadId }),
     exclusively: <A, E extends SqlError | Objection>(task: Task, effect: Effect.Effect<A, E>) =>
       Effect.suspend(() => {
         // The lanes tell that it is done, and not what came of it.
@@ -130,8 +128,7 @@ const send = (statements: Statements, items: ReadonlyArray<Item>): Effect.Effect
     ? sendAlone(statements, items[0]!.operation)
     : statements.batch(Batch.merge(items.flatMap(({ operation }) => (isBarrier(operation) ? [] : [operation]))))
 
-const isBarrier = (operation: Operation): operation is Exclude<Operation, Batch.Item> =>
-  operation._tag === "Delete" || operation._tag === "Exclusive"
+const isBarrier = (operation: Operation): operation is Exclude<Operation, Batch.Item> => operation._tag === "Exclusive"
 
 const sendAlone = (statements: Statements, operation: Operation): Effect.Effect<void, SqlError | Objection> => {
   switch (operation._tag) {
@@ -141,8 +138,6 @@ const sendAlone = (statements: Statements, operation: Operation): Effect.Effect<
       return statements.putWrites(operation.rows)
     case "Commit":
       return statements.batch(Batch.merge([operation]))
-    case "Delete":
-      return statements.deleteThread(operation.threadId)
     case "Exclusive":
       return operation.effect
   }
@@ -162,7 +157,7 @@ const refusal = (operation: Operation, error: SqlError | Objection): WriteError 
 const nameOf = (operation: Operation): CheckpointerOverloaded["operation"] =>
   operation._tag === "Exclusive" ? operation.name : names[operation._tag]
 
-const names = { Put: "put", Writes: "putWrites", Commit: "commit", Delete: "deleteThread" } as const
+const names = { Put: "put", Writes: "putWrites", Commit: "commit" } as const
 
 const threadOf = (operation: Operation): string => {
   switch (operation._tag) {
@@ -172,7 +167,6 @@ const threadOf = (operation: Operation): string => {
       return operation.rows.key.threadId
     case "Commit":
       return operation.rows.put.checkpoint.threadId
-    case "Delete":
     case "Exclusive":
       return operation.threadId
   }
@@ -221,9 +215,8 @@ const submit = (
     item,
     thread: threadOf(operation),
     bytes: barrier ? 0 : Batch.bytesOf(operation),
-    // The same content over itself changes nothing, and what is newer in the thread has yet to come. But a thread that is
-    // deleted twice may have been begun anew in between, by somebody else.
-    repeatable: operation._tag === "Exclusive" ? operation.repeatable : operation._tag !== "Delete",
+    // The same content over itself changes nothing, and what is newer in the thread has yet to come.
+    repeatable: operation._tag !== "Exclusive" || operation.repeatable,
     barrier
   })
   return Effect.matchCauseEffect(submitted, {

@@ -10,7 +10,7 @@ import { type Exclusively, failingAs } from "../groupCommit.ts"
 import * as Batch from "../lanes/batch.ts"
 import * as PgArray from "../pgArray.ts"
 import { quote, type Statements } from "../statements.ts"
-import type { WriteError } from "../store.ts"
+import type { Store, WriteError } from "../store.ts"
 import * as Prune from "./prune.ts"
 import type { LifeStore, ThreadsQuery } from "./store.ts"
 import * as ThreadLock from "./threadLock.ts"
@@ -22,7 +22,7 @@ export const make = (
   statements: Statements,
   exclusively: Exclusively,
   byCodePoint: boolean
-): LifeStore<CheckpointerError, WriteError> => {
+): LifeStore<CheckpointerError, WriteError> & Pick<Store<CheckpointerError, WriteError>, "deleteThread"> => {
   const table = (name: string) => `${quote(schema)}.${name}`
   const locked = ThreadLock.make(sql, schema)
   const c = byCodePoint ? "" : ' COLLATE "C"'
@@ -124,6 +124,12 @@ ORDER BY page.thread_id`
           )
         )
       }),
+    // Not repeatable: a thread that is deleted twice may have been begun anew in between, by somebody else.
+    deleteThread: (threadId) =>
+      exclusively(
+        { name: "deleteThread", threadId, repeatable: false },
+        locked([threadId], statements.deleteThread(threadId))
+      ),
     copyThread: (sourceId, targetId) =>
       exclusively(
         { name: "copyThread", threadId: sourceId, repeatable: false },
