@@ -123,9 +123,13 @@ describe("the codec of a LangGraph state", () => {
     await expect(stock.loadsTyped(...(await stock.dumpsTyped(message)))).rejects.toThrow("recursion depth")
   })
 
-  it("keeps data in a message that looks like LangChain's records as data", async () => {
-    const lookalike = { lc: 1, type: "constructor", id: ["langchain_core", "messages", "HumanMessage"], kwargs: {} }
-    const message = new AIMessage({ content: "", additional_kwargs: { lookalike } })
+  it.each([
+    [{ lc: 1, type: "constructor", id: ["langchain_core", "messages", "HumanMessage"], kwargs: {} }],
+    [{ lc: 2, type: "constructor", id: ["Date"], method: null, args: ["2026-01-02T03:04:05.678Z"], kwargs: {} }],
+    [{ lc: 7, of: [{ lc: 1, type: "constructor", id: ["evil", "Thing"], kwargs: {} }] }],
+    [{ __lc_escaped__: { lc: 1, type: "secret", id: ["checkpool 0"] } }]
+  ])("keeps data in a message that looks like a record as data: %j", async (lookalike) => {
+    const message = new AIMessage({ content: "", additional_kwargs: { lookalike, first: new Date(0) } })
     const read = (await roundTrip(message)) as AIMessage
     expect(read.additional_kwargs.lookalike).toStrictEqual(lookalike)
   })

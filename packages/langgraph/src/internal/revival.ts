@@ -110,6 +110,7 @@ const loadRecord = (record: Notation.LangChainRecord, kept: ReadonlyArray<unknow
 const keepForeign = (value: object, kept: Array<unknown>, jobs: Array<Job>, areArguments = false): void => {
   const fields = value as Record<string, unknown>
   for (const key of Object.keys(fields)) {
+    if (key === Notation.escaped) continue
     const child = fields[key]
     // Constructors tell an argument that is missing from one that is undefined, and LangChain leaves it out.
     if (child === undefined && areArguments) continue
@@ -117,7 +118,7 @@ const keepForeign = (value: object, kept: Array<unknown>, jobs: Array<Job>, areA
       const place = kept.push(child) - 1
       fields[key] = secret(place)
       visit(child, into(kept, place), jobs)
-    } else if (typeof child === "object" && child !== null && key !== Notation.escaped) {
+    } else if (typeof child === "object" && child !== null) {
       keepForeign(child, kept, jobs, key === "kwargs" && Notation.isLangChainRecord(fields))
     }
   }
