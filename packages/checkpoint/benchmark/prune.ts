@@ -1,0 +1,114 @@
+/**
+ * What it takes to thin out histories: a thread of 10,000 checkpoints, and a store of 1,000 threads, with the sizes of the
+ * tables before and after.
+ *
+ *     tsc -b packages/checkpoint/benchmark && node --expose-gc packages/checkpoint/benchmark/dist/prune.js
+ *
+ * Checkpoints have five channels of 1 KB, of which each step changes two.
+ */
+import { Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+import { EmbeddedPostgres } from "@checkpool/embedded"
+import { PgPool } from "@checkpool/pg"
+import { SqlClient } from "@effect/sql"
+import { Effect, Layer, Stream } from "effect"
+
+const tables = ["checkpoints", "checkpoint_blobs", "checkpoint_writes"]
+
+/** Threads in LangGraph's format, each of so many checkpoints. */
+const fill = (prefix: string, threads: number, length: number) =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => sql`
+    WITH steps AS (
+      SELECT ${prefix} || t AS thread_id, i, lpad(i::text, 8, '0') AS id
+      FROM generate_series(1, ${threads}::int) t, generate_series(1, ${length}::int) i
+    ), blobs AS (
+      INSERT INTO checkpoint_blobs (thread_id, channel, version, type, blob)
+      SELECT thread_id, 'c' || k, i::text, 'json', convert_to(to_json((
+        SELECT string_agg(md5(random()::text || i || n), '') FROM generate_series(1, 32) n
+      ))::text, 'UTF8')
+      FROM steps, generate_series(0, 4) k WHERE i = 1 OR (i + k) % 5 < 2
+    ), writes AS (
+      INSERT INTO checkpoint_writes (thread_id, checkpoint_id, task_id, idx, channel, type, blob)
+      SELECT thread_id, id, 'task', 0, 'c0', 'json', convert_to('"' || repeat('x', 100) || '"', 'UTF8') FROM steps
+    )
+    INSERT INTO checkpoints (thread_id, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+    SELECT thread_id, id, CASE WHEN i > 1 THEN lpad((i - 1)::text, 8, '0') END,
+      jsonb_build_object('v', 4, 'id', id, 'ts', '2026-01-02T03:04:05.678Z', 'versions_seen', '{}'::jsonb,
+        'channel_versions', (
+          SELECT jsonb_object_agg('c' || k, (SELECT max(j) FROM generate_series(greatest(1, i - 4), i) j WHERE j = 1 OR (j + k) % 5 < 2))
+          FROM generate_series(0, 4) k)),
+      jsonb_build_object('source', 'loop', 'step', i)
+    FROM steps`
+  )
+
+/** Rows and megabytes of all tables. */
+const sizes = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  let [rows, bytes] = [0, 0]
+  for (const table of tables) {
+    const [found] = yield* sql<{ rows: string; bytes: string }>`
+      SELECT (SELECT count(*) FROM ${sql(table)}) AS rows, pg_total_relation_size(${table}::regclass) AS bytes`
+    rows += Number(found!.rows)
+    bytes += Number(found!.bytes)
+  }
+  return `${rows} rows, ${(bytes / 2 ** 20).toFixed(1)} MiB`
+})
+
+/** How long it takes, and how far the heap of this process grows meanwhile. */
+const timed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    globalThis.gc?.()
+    const before = process.memoryUsage().heapUsed
+    let peak = before
+    const watch = yield* Effect.fork(
+      Effect.forever(
+        Effect.delay(
+          Effect.sync(() => {
+            peak = Math.max(peak, process.memoryUsage().heapUsed)
+          }),
+          "10 millis"
+        )
+      )
+    )
+    const start = performance.now()
+    const result = yield* effect
+    const seconds = (performance.now() - start) / 1000
+    yield* watch.interruptAsFork(watch.id())
+    return [result, `${seconds.toFixed(2)} s, heap +${((peak - before) / 2 ** 20).toFixed(0)} MiB`] as const
+  })
+
+const main = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const checkpointer = yield* Checkpointer.Checkpointer
+  const row = (...cells: ReadonlyArray<string>) => console.log(`| ${cells.join(" | ")} |`)
+  const cases = [
+    { name: "1 thread × 10,000", threads: 1, length: 10_000, keepLast: 10 },
+    { name: "1,000 threads × 50", threads: 1000, length: 50, keepLast: 5 }
+  ]
+  row("store", "keep last", "before", "prune", "after", "after VACUUM FULL")
+  row("---", "---", "---", "---", "---", "---")
+  for (const { keepLast, length, name, threads } of cases) {
+    yield* sql`TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes`
+    yield* fill("t", threads, length)
+    yield* sql`VACUUM ANALYZE checkpoints, checkpoint_blobs, checkpoint_writes`
+    const before = yield* sizes
+    const prune = (threadId: string) => checkpointer.prune({ threadId, keepLast, grace: 0 })
+    const [, time] = yield* timed(
+      Stream.runForEach(checkpointer.threads(), ({ threadId }) => prune(threadId)) as Effect.Effect<void, unknown>
+    )
+    yield* sql`VACUUM checkpoints, checkpoint_blobs, checkpoint_writes`
+    const after = yield* sizes
+    yield* sql`VACUUM FULL checkpoints, checkpoint_blobs, checkpoint_writes`
+    row(name, String(keepLast), before, time, after, yield* sizes)
+  }
+})
+
+const Postgres = Layer.unwrapEffect(
+  Effect.map(EmbeddedPostgres.EmbeddedPostgres, ({ url }) => PgPool.layer({ url, maxConnections: 10 }))
+).pipe(Layer.provide(EmbeddedPostgres.layer()))
+
+Effect.runPromise(Effect.provide(main, SqlCheckpointer.layer().pipe(Layer.provideMerge(Postgres)))).catch((error) => {
+  console.error(error)
+  process.exitCode = 1
+})
