@@ -116,7 +116,7 @@ ON CONFLICT (thread_id) DO UPDATE
 SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoint_id), deleted_at = now()`
 
   const execute = (statement: string, parameters: ReadonlyArray<unknown>) =>
-    Effect.asVoid(sql.unsafe(statement, parameters).values)
+    Effect.asVoid(sql.unsafe(statement, parameters).raw)
 
   return {
     put: ({ blobs, checkpoint }) =>

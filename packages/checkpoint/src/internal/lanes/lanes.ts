@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
+import type { Scheduler } from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import type { Config, Kind, Refusal } from "./state.ts"
 import { State } from "./state.ts"
@@ -89,7 +90,9 @@ export const make = <A, E>(options: Options<A, E>): Effect.Effect<Lanes<A, E>, n
     // Without the context: whoever builds this may be within a transaction or a span that ends long before.
     const runtime = Runtime.make({ context: Context.empty(), fiberRefs, runtimeFlags })
     const unsafeRandom = () => Runtime.runSync(runtime, random.next)
-    const interpreter = new Interpreter(options, new State<A>({ ...options, random: unsafeRandom }), runtime, clock)
+    const scheduler = yield* Effect.withFiberRuntime<Scheduler>((fiber) => Effect.succeed(fiber.currentScheduler))
+    const state = new State<A>({ ...options, random: unsafeRandom })
+    const interpreter = new Interpreter(options, state, runtime, clock, scheduler)
     yield* Effect.addFinalizer(() => interpreter.close)
     return {
       submit: (operation, timeout) => interpreter.submit(operation, timeout),
@@ -103,6 +106,7 @@ class Interpreter<A, E> {
   private readonly state: State<A>
   private readonly runtime: Runtime.Runtime<never>
   private readonly clock: Clock.Clock
+  private readonly scheduler: Scheduler
   private readonly origin: bigint
   private readonly timeout: number
   private readonly closed = Deferred.unsafeMake<void>(FiberId.none)
@@ -111,11 +115,18 @@ class Interpreter<A, E> {
   private armedAt = Number.POSITIVE_INFINITY
   private dispatching = false
 
-  constructor(options: Options<A, E>, state: State<A>, runtime: Runtime.Runtime<never>, clock: Clock.Clock) {
+  constructor(
+    options: Options<A, E>,
+    state: State<A>,
+    runtime: Runtime.Runtime<never>,
+    clock: Clock.Clock,
+    scheduler: Scheduler
+  ) {
     this.options = options
     this.state = state
     this.runtime = runtime
     this.clock = clock
+    this.scheduler = scheduler
     this.origin = clock.unsafeCurrentTimeNanos()
     this.timeout = Duration.toMillis(options.timeout)
   }
@@ -193,30 +204,26 @@ class Interpreter<A, E> {
   private dispatchSoon(): void {
     if (this.dispatching) return
     this.dispatching = true
-    this.fork(
-      Effect.sync(() => {
-        this.dispatching = false
-        for (const flush of this.state.dispatch(this.now())) this.send(flush)
-        if (this.state.wakeAt < this.armedAt) this.arm()
-      })
-    )
+    this.scheduler.scheduleTask(() => {
+      this.dispatching = false
+      for (const flush of this.state.dispatch(this.now())) this.send(flush)
+      if (this.state.wakeAt < this.armedAt) this.arm()
+    }, 0)
   }
 
   private send(flush: Ticket.Flush<A>): void {
-    const done = Effect.uninterruptibleMask((restore) =>
-      Effect.map(
-        Effect.exit(restore(Effect.suspend(() => this.options.flush(flush.tickets.map(({ item }) => item))))),
-        (exit) => {
-          this.fibers.delete(fiber)
-          this.step(() => {
-            if (Exit.isSuccess(exit)) this.state.succeeded(flush)
-            else this.failed(flush, exit.cause)
-          })
-        }
-      )
+    const fiber = this.fork(
+      Effect.exit(Effect.suspend(() => this.options.flush(flush.tickets.map(({ item }) => item))))
     )
-    const fiber = this.fork(done)
     this.fibers.add(fiber)
+    fiber.addObserver((exit) => {
+      this.fibers.delete(fiber)
+      this.step(() => {
+        const outcome = Exit.flatten(exit)
+        if (Exit.isSuccess(outcome)) this.state.succeeded(flush)
+        else this.failed(flush, outcome.cause)
+      })
+    })
   }
 
   private failed(flush: Ticket.Flush<A>, cause: Cause.Cause<E>): void {
