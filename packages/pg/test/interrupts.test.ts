@@ -22,14 +22,33 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("interru
 
   it.scoped("an interrupted statement that waits for its turn on a connection cancels nobody else's", () =>
     Effect.gen(function* () {
+      const pool = yield* PgPool.PgPool
+      const slow = yield* pool.use((connection) =>
+        Effect.gen(function* () {
+          const slow = yield* Effect.fork(connection.execute("SELECT pg_sleep(0.3), 'done' AS slow", [], undefined))
+          yield* eventually(running("SELECT pg_sleep(0.3"), (n) => n === 1)
+          const waiting = yield* Effect.fork(connection.execute("SELECT 1", [], undefined))
+          yield* Effect.yieldNow()
+          yield* Fiber.interrupt(waiting)
+          return yield* Fiber.join(slow)
+        })
+      )
+      expect(slow).toMatchObject([{ slow: "done" }])
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
+  )
+
+  it.scoped("an interrupt that comes before the server has seen the statement still ends it", () =>
+    Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const connection = yield* sql.reserve
-      const slow = yield* Effect.fork(connection.execute("SELECT pg_sleep(0.3), 'done' AS slow", [], undefined))
-      yield* eventually(running("SELECT pg_sleep(0.3"), (n) => n === 1)
-      const waiting = yield* Effect.fork(connection.execute("SELECT 1", [], undefined))
-      yield* Effect.yieldNow()
-      yield* Fiber.interrupt(waiting)
-      expect(yield* Fiber.join(slow)).toMatchObject([{ slow: "done" }])
+      const pool = yield* PgPool.PgPool
+      yield* sql`SELECT 1`
+      for (let i = 0; i < 30; i++) {
+        const fiber = yield* Effect.fork(sql`SELECT pg_sleep(3600) AS early`)
+        for (let turns = 0; turns < i % 6; turns++) yield* Effect.yieldNow()
+        yield* Fiber.interrupt(fiber)
+      }
+      expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
+      expect(yield* pool.stats).toMatchObject({ opened: 1, closed: 0 })
     }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
   )
 

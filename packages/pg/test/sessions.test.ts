@@ -1,4 +1,5 @@
-import { PgPool } from "@checkpool/pg"
+import type { PgPoolConfig } from "@checkpool/pg"
+import { PgPool, SqlState } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
 import { Effect } from "effect"
@@ -59,5 +60,42 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("session
       yield* eventually(pool.stats, (stats) => stats.closed === 3)
       for (let i = 0; i < 10; i++) expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
     }).pipe(Effect.provide(poolLayer({ minConnections: 3 })))
+  )
+
+  it.scoped("what functions of the user's own hide is reset if asked to: reset: always", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE FUNCTION hides() RETURNS text LANGUAGE sql AS $$ SELECT set_config('my.own', 'hidden', false) $$`
+      const left = (config: PgPoolConfig.PgPoolConfig["reset"]) =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          yield* sql`SELECT hides()`
+          return (yield* sql`SELECT current_setting('my.own', true)`.values)[0]?.[0] || "nothing"
+        }).pipe(Effect.provide(poolLayer({ maxConnections: 1, reset: config })))
+      expect(yield* left("dirtied")).toBe("hidden")
+      expect(yield* left("always")).toBe("nothing")
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
+  )
+
+  it.scoped("one that onConnect refuses is never lent, and whoever waits is told why", () =>
+    Effect.gen(function* () {
+      let refuses = false
+      const live = poolLayer({
+        maxConnections: 1,
+        maxUses: 1,
+        unavailableAfter: 0,
+        onConnect: (connection) => (refuses ? connection.executeUnprepared("SELECT 1 / 0", [], undefined) : Effect.void)
+      })
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        refuses = true
+        yield* sql`SELECT 1`
+        const error = yield* Effect.flip(sql`SELECT 1`)
+        expect(PgPool.poolError(error)?._tag).toBe("PoolUnavailable")
+        expect(SqlState.of(error)).toBe("22012")
+        refuses = false
+        yield* eventually(Effect.option(sql`SELECT 1`), (rows) => rows._tag === "Some")
+      }).pipe(Effect.provide(live))
+    })
   )
 })

@@ -36,4 +36,18 @@ describe("what a statement's text says about its session", () => {
     "CREATE TABLE temperatures (id int)",
     "CREATE INDEX ON t (a)"
   ])("%s leaves nothing behind", (text) => expect(traitsOf(text).dirties).toBe(false))
+
+  it.each([
+    "BEGIN READ ONLY",
+    "start transaction isolation level serializable, read only",
+    "SET TRANSACTION READ  ONLY",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "SET default_transaction_read_only = on",
+    "SELECT set_config('transaction_read_only', 'on', true)"
+  ])("%s asks for reading only", (text) => expect(traitsOf(text).readOnly).toBe(true))
+
+  it.each(["BEGIN", "SELECT 'read only'", "INSERT INTO books VALUES ('Read only memory')", "/* read only */ BEGIN"])(
+    "%s does not",
+    (text) => expect(traitsOf(text).readOnly).toBe(false)
+  )
 })

@@ -29,7 +29,8 @@ const anywhere =
 
 const dirties = (text: string) => atStart.test(text) || anywhere.test(text)
 
-const readOnly = /\bread\s+only\b|_read_only\b/i
+const readOnly =
+  /^(?!\s*(?:select|insert|update|delete|merge|with|values)\b)[\s\S]*\bread\s+only\b|\b(?:default_)?transaction_read_only\b/i
 
 const plain = /^\s*(?:select|insert|update|delete|merge|with|values)\b[^;]*;?\s*$/i
 
@@ -42,11 +43,10 @@ export const traitsOf = (text: string): Traits => {
   if (before !== undefined) return before
   const bare = text.replace(opaque, (match) => (isComment(match) ? " " : match))
   // As it stands too: backslashes may end a literal elsewhere.
-  const preparable = plain.test(bare)
   const traits = {
     dirties: dirties(bare) || dirties(text),
-    preparable,
-    readOnly: !preparable && readOnly.test(bare)
+    preparable: plain.test(bare),
+    readOnly: readOnly.test(bare)
   }
   // Texts with values spliced in would fill it without end.
   if (known.size >= limit) known.clear()
