@@ -4,8 +4,10 @@
  * `LANES_SEEDS=20000 LANES_STEPS=2000` makes it a soak; `LANES_SEED=17` runs one seed again.
  */
 import { describe, expect, it } from "vitest"
+import { Broken } from "./lanes/law.ts"
+import { draw, type Operation } from "./lanes/operations.ts"
 import { fromSeed } from "./lanes/random.ts"
-import { Broken, draw, type Operation, World } from "./lanes/world.ts"
+import { World } from "./lanes/world.ts"
 
 const seeds = Number(process.env.LANES_SEEDS ?? 300)
 const steps = Number(process.env.LANES_STEPS ?? 300)
@@ -71,7 +73,19 @@ describe("any sequence of operations keeps every law of the lanes", () => {
 })
 
 const everything = [
-  ["answer", "barrier", "close", "conflict", "dispatch", "fatal", "interrupt", "lostAfter", "lostBefore", "pass"],
+  [
+    "answer",
+    "barrier",
+    "close",
+    "commit",
+    "conflict",
+    "dispatch",
+    "fatal",
+    "interrupt",
+    "lostAfter",
+    "lostBefore",
+    "pass"
+  ],
   ["passUnnoticed", "put", "saturated", "writes"],
   ["answer: Closed", "answer: Done", "answer: Expired", "answer: Failed"],
   ["failed: conflict", "failed: fatal", "failed: lost", "failed: refused", "failed: saturated"],
