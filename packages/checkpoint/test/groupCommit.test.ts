@@ -1,9 +1,23 @@
-import { Checkpointer, Codec, SqlCheckpointer } from "@checkpool/checkpoint"
+import { Checkpointer, CheckpointMetrics, Codec, SqlCheckpointer } from "@checkpool/checkpoint"
 import { EmbeddedPostgres } from "@checkpool/embedded"
 import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
 import { describe, expect, it, layer } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Random, Scope, Stream, Tracer } from "effect"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Option,
+  Random,
+  Scope,
+  Stream,
+  Tracer
+} from "effect"
 import { memoMap, open, pool, Server, stock } from "./database.ts"
 
 /** A put whose parts all carry the same mark, so that what is found can be told to be whole. */
@@ -447,6 +461,63 @@ layer(stock(), { memoMap, timeout: "60 seconds" })("the spans of group commit", 
     })
   )
 })
+
+describe("the statements in flight", () => {
+  /** How many there are while none of them can get on. */
+  const mostOn = (client: Layer.Layer<SqlClient.SqlClient, unknown>, options?: SqlCheckpointer.GroupCommitOptions) =>
+    Effect.gen(function* () {
+      const outside = yield* Effect.provide(SqlClient.SqlClient, yield* open(stock()))
+      const sql = yield* Effect.provide(SqlClient.SqlClient, yield* open(client))
+      const { checkpointer } = yield* Effect.provideService(
+        observed({ schema: "in flight", groupCommit: options }),
+        SqlClient.SqlClient,
+        sql
+      )
+      const blocked = outside<{ n: number }>`SELECT count(*)::int AS n FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND query LIKE '%in flight%checkpoint_blobs%'`
+      const held = yield* Deferred.make<void>()
+      const over = yield* Deferred.make<void>()
+      const holder = yield* Effect.fork(
+        outside.withTransaction(
+          outside`LOCK TABLE ${outside("in flight")}.checkpoint_blobs`.pipe(
+            Effect.zipRight(Deferred.succeed(held, undefined)),
+            Effect.zipRight(Deferred.await(over))
+          )
+        )
+      )
+      yield* Deferred.await(held)
+      const puts = yield* Effect.fork(
+        Effect.forEach(
+          Array.from({ length: 40 }, (_, i) => i),
+          (i) => checkpointer.put(marked(`t${i}`, "1", "m")),
+          inParallel
+        )
+      )
+      const gauge = () => Effect.map(Metric.value(CheckpointMetrics.inFlight), ({ value }) => value)
+      const inFlight = yield* Effect.repeat(Effect.zip(gauge(), blocked), {
+        until: ([inFlight, rows]) => inFlight > 0 && rows[0]!.n === inFlight
+      })
+      yield* Deferred.succeed(over, undefined)
+      yield* Fiber.join(holder)
+      yield* Fiber.join(puts)
+      return inFlight[0]
+    })
+
+  it.scoped("are three, but at most half of the client's connections, unless you say so", () =>
+    Effect.gen(function* () {
+      expect(yield* mostOn(stock())).toBe(3)
+      expect(yield* mostOn(stock({ maxConnections: 4 }))).toBe(2)
+      expect(yield* mostOn(stock({ maxConnections: 1 }))).toBe(1)
+      expect(yield* mostOn(poolOf(5))).toBe(2)
+      expect(yield* mostOn(poolOf(5), { maxInFlight: 4 })).toBe(4)
+    })
+  )
+})
+
+const poolOf = (maxConnections: number) =>
+  Layer.unwrapEffect(
+    Effect.map(EmbeddedPostgres.EmbeddedPostgres, ({ url }) => PgPool.layer({ url, maxConnections, minConnections: 1 }))
+  ).pipe(Layer.provide(Server))
 
 layer(stock(), { memoMap })("an option of group commit that can't work", (it) => {
   it.scoped("is refused by its name", () =>
