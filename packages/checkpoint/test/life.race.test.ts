@@ -1,7 +1,7 @@
 import { Checkpoint, Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
-import { Chunk, Context, Deferred, Effect, Fiber, Layer, Stream, TestServices } from "effect"
+import { Chunk, Context, Deferred, Effect, Either, Fiber, Layer, Stream, TestServices } from "effect"
 import { memoMap, pool } from "./database.ts"
 import * as Random from "./lanes/random.ts"
 
@@ -82,6 +82,25 @@ layer(pool, { memoMap, timeout: "120 seconds" })("threads under concurrent", (it
       expect(yield* other.prune({ threadId })).toMatchObject({ checkpoints: 1, values: 0, waiting: 2 })
       yield* timePasses
       expect(yield* other.prune({ threadId })).toMatchObject({ values: 2, waiting: 0 })
+    })
+  )
+
+  it.scoped("writers in two checkpointers let one succeed of all that expect the same head", () =>
+    Effect.gen(function* () {
+      const services = [yield* build, yield* build]
+      const threadId = yield* Checkpoint.makeId
+      let head: string | null = null
+      for (let round = 10; round < 30; round++) {
+        const all = yield* Effect.forEach(
+          services,
+          (checkpointer, i) =>
+            Effect.either(checkpointer.put({ threadId, expectHead: head, ...step(`${round}-${i}`, undefined, []) })),
+          { concurrency: "unbounded" }
+        )
+        const won = all.filter(Either.isRight)
+        expect(won).toHaveLength(1)
+        head = won[0]!.right.checkpointId
+      }
     })
   )
 
