@@ -1,9 +1,9 @@
 /**
  * What a statement and a transaction cost through our `SqlClient`, beside sql-pg's and bare `pg`. All have ten
  * connections to one server. The variants take turns within a round; ratios are taken within a round, and their median
- * and range are printed.
+ * and range are printed. Below 1 is faster; a difference under 15 % is a tie.
  *
- *     npx tsc -b packages/pg/benchmark && node packages/pg/benchmark/dist/compare.js [rounds]
+ *     npx tsc -b packages/pg/benchmark && node packages/pg/benchmark/dist/compare.js [rounds] [part of a title]
  */
 import { EmbeddedPostgres, TcpRelay } from "@checkpool/embedded"
 import { PgPool } from "@checkpool/pg"
@@ -13,7 +13,11 @@ import { Effect, Layer, Redacted } from "effect"
 import * as Pg from "pg"
 
 const rounds = Number(process.argv[2] ?? 9)
+const filter = process.argv[3] ?? ""
 const connections = 10
+
+const peers = ["@effect/sql-pg", "pg", "pg, prepared"]
+const names = ["checkpool", "checkpool, nothing prepared", ...peers]
 
 /** One piece of work, in the terms of Effect and of `pg`. */
 interface Work {
@@ -98,33 +102,66 @@ const variantsAt = (url: Redacted.Redacted) =>
     } satisfies Record<string, Variant>
   })
 
-const measure = (title: string, url: Redacted.Redacted, work: Work, users: number, times: number) =>
-  Effect.gen(function* () {
-    const variants = Object.entries(yield* variantsAt(url))
-    const samples = new Map(variants.map(([name]) => [name, [] as Array<number>]))
+/** What is measured: the work, where, by how many fibers, and how often each of them does it in one go. */
+interface Workload {
+  readonly title: string
+  readonly work: Work
+  readonly far?: boolean
+  readonly users: number
+  readonly times: number
+}
+
+const one = statement(plainQuery)
+const planned = statement(plannedQuery)
+
+const workloads: ReadonlyArray<Workload> = [
+  { title: "a statement, 1 fiber", work: one, users: 1, times: 1000 },
+  { title: "a statement, 16 fibers", work: one, users: 16, times: 100 },
+  { title: "a statement, 64 fibers", work: one, users: 64, times: 25 },
+  { title: "a statement that takes long to plan, 1 fiber", work: planned, users: 1, times: 150 },
+  { title: "a statement that takes long to plan, 16 fibers", work: planned, users: 16, times: 15 },
+  { title: "a transaction, 1 fiber", work: transaction, users: 1, times: 400 },
+  { title: "a transaction, 16 fibers", work: transaction, users: 16, times: 40 },
+  { title: "a transaction, 64 fibers", work: transaction, users: 64, times: 10 },
+  { title: "10 ms away: a statement, 1 fiber", work: one, far: true, users: 1, times: 20 },
+  { title: "10 ms away: a statement, 64 fibers", work: one, far: true, users: 64, times: 10 },
+  { title: "10 ms away: a transaction, 1 fiber", work: transaction, far: true, users: 1, times: 8 }
+]
+
+type Variants = Readonly<Record<string, Variant>>
+
+/** Microseconds for each round, by variant. */
+const measure = ({ times, users, work }: Workload, variants: Variants) =>
+  Effect.promise(async () => {
+    const named = Object.entries(variants)
+    const samples = new Map(named.map(([name]) => [name, [] as Array<number>]))
     for (let round = -2; round < rounds; round++) {
       // Each starts a round as often as the others.
-      const first = (round + 2) % variants.length
-      for (const [name, run] of [...variants.slice(first), ...variants.slice(0, first)]) {
-        const micros = yield* Effect.promise(() => run(work, users, times))
+      const first = (round + 2) % named.length
+      for (const [name, run] of [...named.slice(first), ...named.slice(0, first)]) {
+        const micros = await run(work, users, times)
         if (round >= 0) samples.get(name)!.push(micros)
       }
     }
-    yield* Effect.sync(() => print(`${title}, ${users === 1 ? "1 fiber" : `${users} fibers`}`, samples))
-  }).pipe(Effect.scoped)
+    return samples
+  })
 
 const median = (values: ReadonlyArray<number>) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 
-const print = (title: string, samples: ReadonlyMap<string, ReadonlyArray<number>>): void => {
-  const ours = samples.get("checkpool")!
-  console.log(`\n${title}\n`)
-  console.log("| | µs, median | checkpool takes |")
-  console.log("| --- | --- | --- |")
-  for (const [name, values] of samples) {
-    const ratios = ours.map((micros, round) => micros / values[round]!)
-    const range = `${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)}`
-    console.log(`| ${name} | ${median(values).toFixed(0)} | ${median(ratios).toFixed(2)}× (${range}) |`)
-  }
+const micros = (values: ReadonlyArray<number>) => median(values).toFixed(0)
+
+/** The median of the ratios within each round, and their range. */
+const ratio = (ours: ReadonlyArray<number>, theirs: ReadonlyArray<number>): string => {
+  const ratios = ours.map((micros, round) => micros / theirs[round]!)
+  const range = `${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)}`
+  return `${median(ratios).toFixed(2)} (${range})`
+}
+
+const row = (cells: ReadonlyArray<string>) => console.log(`| ${cells.join(" | ")} |`)
+
+const header = () => {
+  row(["", ...names.map((name) => `${name}, µs`), ...peers.map((name) => `checkpool ÷ ${name}`)])
+  row(["---", ...names.map(() => "--:"), ...peers.map(() => "--:")])
 }
 
 const main = Effect.gen(function* () {
@@ -142,20 +179,18 @@ const main = Effect.gen(function* () {
   const relay = yield* TcpRelay.make({ target: server, roundTrip: "10 millis" })
   const far = new URL(Redacted.value(server.url))
   far.port = `${relay.port}`
-  const farAway = Redacted.make(far.href)
 
-  const one = statement(plainQuery)
-  yield* measure("A statement", server.url, one, 1, 1000)
-  yield* measure("A statement", server.url, one, 16, 100)
-  yield* measure("A statement", server.url, one, 64, 25)
-  yield* measure("A statement that takes long to plan", server.url, statement(plannedQuery), 1, 150)
-  yield* measure("A statement that takes long to plan", server.url, statement(plannedQuery), 16, 15)
-  yield* measure("A transaction", server.url, transaction, 1, 400)
-  yield* measure("A transaction", server.url, transaction, 16, 40)
-  yield* measure("A transaction", server.url, transaction, 64, 10)
-  yield* measure("10 ms away: a statement", farAway, one, 1, 20)
-  yield* measure("10 ms away: a statement", farAway, one, 64, 10)
-  yield* measure("10 ms away: a transaction", farAway, transaction, 1, 8)
+  header()
+  for (const workload of workloads.filter(({ title }) => title.includes(filter))) {
+    const url = workload.far === true ? Redacted.make(far.href) : server.url
+    const samples = yield* Effect.scoped(Effect.flatMap(variantsAt(url), (variants) => measure(workload, variants)))
+    const of = (name: string) => samples.get(name)!
+    row([
+      workload.title,
+      ...names.map((name) => micros(of(name))),
+      ...peers.map((name) => ratio(of("checkpool"), of(name)))
+    ])
+  }
 })
 
 Effect.runPromise(Effect.scoped(main)).catch((error) => {

@@ -131,43 +131,84 @@ const notified: Program = Effect.flatMap(PgClient.PgClient, (sql) =>
   Effect.map(Effect.exit(sql.notify("news", "hello")), told)
 )
 
+/** One program, what it ought to come to, and the pool that it needs. */
+interface Line {
+  readonly title: string
+  readonly wanted: string
+  readonly program: Program
+  readonly options?: Options
+}
+
+const lines: ReadonlyArray<Line> = [
+  {
+    title: "1  A COMMIT fails (a deferred constraint)",
+    wanted: "a typed error",
+    program: failedCommit
+  },
+  {
+    title: "   The server answers COMMIT with ROLLBACK, since a statement had failed",
+    wanted: "no success",
+    program: answeredWithRollback
+  },
+  {
+    title: "   A transaction is interrupted while it waits for a connection",
+    wanted: "an interrupt at once",
+    program: interruptedWait((sql) => sql.withTransaction(sql`SELECT 1`))
+  },
+  {
+    title: "2  `reserve` is interrupted while it waits for a connection",
+    wanted: "no connection lost",
+    program: interruptedWait((sql) => Effect.scoped(sql.reserve))
+  },
+  {
+    title: "   A stream is interrupted while it waits for a connection",
+    wanted: "no connection lost",
+    program: interruptedWait((sql) => Stream.runDrain(sql`SELECT 1`.stream))
+  },
+  {
+    title: "3  A statement is interrupted while the pool is saturated",
+    wanted: "an interrupt at once",
+    program: interruptedStatement
+  },
+  {
+    title: '4  LISTEN, told "one", "" and, after its connection was lost, "after the loss"',
+    wanted: "all three heard",
+    program: listening,
+    options: { maxConnections: 2 }
+  },
+  {
+    title: "   `notify`",
+    wanted: "success",
+    program: notified
+  },
+  {
+    title: "5  No connection becomes free in time",
+    wanted: "an error that says so to programs, too",
+    program: saturated,
+    options: { maxConnections: 1, connectTimeout: "1 second" }
+  }
+]
+
 const main = Effect.gen(function* () {
-  const { url } = yield* EmbeddedPostgres.make({ parameters: { fsync: "off" } })
+  const { url, version } = yield* EmbeddedPostgres.make({ parameters: { fsync: "off" } })
   const sides: Record<string, Side> = {
     "@effect/sql-pg": { layer: (options) => PgClient.layer({ ...options, url }) },
     checkpool: { layer: (options) => PgPool.layer({ minConnections: 0, acquireTimeout: "1 second", ...options, url }) }
   }
-  const show = (title: string, program: Program, options: Options = { maxConnections: 1 }) =>
-    Effect.gen(function* () {
-      console.log(`\n${title}`)
-      for (const [name, { layer }] of Object.entries(sides)) {
-        const said = yield* Effect.provide(program, layer(options)).pipe(
-          Effect.exit,
-          Effect.map((exit) => (Exit.isSuccess(exit) ? exit.value : told(exit)))
-        )
-        console.log(`  ${name.padEnd(15)} ${said}`)
-      }
-    })
-  yield* show("1  A COMMIT fails (a deferred constraint)", failedCommit)
-  yield* show("   The server answers COMMIT with ROLLBACK", answeredWithRollback)
-  yield* show(
-    "   A transaction is interrupted while it waits for a connection",
-    interruptedWait((sql) => sql.withTransaction(sql`SELECT 1`))
+  console.log(
+    `The same programs on both, with a pool of one connection unless it says otherwise, on Postgres ${version}.`
   )
-  yield* show(
-    "2  `reserve` is interrupted while it waits for a connection",
-    interruptedWait((sql) => Effect.scoped(sql.reserve))
-  )
-  yield* show(
-    "   A stream is interrupted while it waits for a connection",
-    interruptedWait((sql) => Stream.runDrain(sql`SELECT 1`.stream))
-  )
-  yield* show("3  A statement is interrupted while the pool is saturated", interruptedStatement)
-  yield* show('4  LISTEN, told "one", "" and, after the loss of its connection, "after the loss"', listening, {
-    maxConnections: 2
-  })
-  yield* show("5  No connection becomes free in time", saturated, { maxConnections: 1, connectTimeout: "1 second" })
-  yield* show("   `notify`", notified)
+  for (const { options = { maxConnections: 1 }, program, title, wanted } of lines) {
+    console.log(`\n${title}${options.maxConnections === 1 ? "" : ` (${options.maxConnections} connections)`}`)
+    console.log(`   ${"wanted".padEnd(15)} ${wanted}`)
+    for (const [name, { layer }] of Object.entries(sides)) {
+      const said = yield* Effect.provide(program, layer(options)).pipe(
+        Effect.exit,
+        Effect.map((exit) => (Exit.isSuccess(exit) ? exit.value : told(exit)))
+      )
+      console.log(`   ${name.padEnd(15)} ${said}`)
+    }
+  }
 })
 
 Effect.runPromise(Effect.scoped(main)).catch((error) => {
