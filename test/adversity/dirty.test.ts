@@ -1,160 +1,133 @@
-import { type PgConnection, PgPool } from "@checkpool/pg"
+import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
-import { Effect, Fiber, Stream } from "effect"
+import { Effect } from "effect"
 import type pg from "pg"
+import { dirt, look, prepareServer, transactions, ways } from "./dirt.ts"
 import { eventually } from "./eventually.ts"
-import { ordeal } from "./ordeal.ts"
+import { type Config, ordeal } from "./ordeal.ts"
 import { ServerLive } from "./servers.ts"
-import { socketOf } from "./watch.ts"
+import { socketOf, type Watch } from "./watch.ts"
 
-/** Everything that a session may carry over to its next borrower. */
-const look = `
-  SELECT pg_backend_pid() AS pid, session_user, current_user, current_setting('role') AS role,
-    current_setting('search_path') AS search_path, current_setting('statement_timeout') AS statement_timeout,
-    current_setting('application_name') AS application_name, current_setting('TimeZone') AS time_zone,
-    current_setting('default_transaction_isolation') AS isolation, current_setting('work_mem') AS work_mem,
-    current_setting('adversity.mine', true) AS mine, pg_current_xact_id_if_assigned() AS transaction,
-    (SELECT count(*)::int FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory') AS locks,
-    (SELECT count(*)::int FROM pg_listening_channels()) AS channels,
-    (SELECT count(*)::int FROM pg_class WHERE relnamespace = pg_my_temp_schema()) 
-      + (SELECT count(*)::int FROM pg_proc WHERE pronamespace = pg_my_temp_schema()) AS temporary,
-    (SELECT count(*)::int FROM pg_cursors WHERE is_holdable) AS cursors,
-    (SELECT count(*)::int FROM pg_prepared_statements WHERE from_sql) AS prepared`
+/** The first statement of the next borrower. */
+const looked = Effect.flatMap(PgPool.PgPool, (pool) =>
+  Effect.map(
+    pool.use((session) => session.executeUnprepared(look, [], undefined)),
+    (rows) => rows[0] as object
+  )
+)
 
-type Session = PgConnection.PgConnection
-type Act = (sql: SqlClient.SqlClient, pool: PgPool.Service) => Effect.Effect<unknown, unknown>
+/** An ordeal of a pool of one connection, which `onConnect` has given a time zone. */
+const onOneSession = <A, E, R>(name: string, config: Partial<Config>, body: (watch: Watch) => Effect.Effect<A, E, R>) =>
+  ordeal(
+    name,
+    {
+      maxConnections: 1,
+      onConnect: (session) => session.executeUnprepared("SET TimeZone = 'UTC'", [], undefined),
+      ...config
+    },
+    body
+  )
 
-/** On a borrowed connection, the way that text comes: by the simple protocol, several statements in one. */
-const text =
-  (...texts: ReadonlyArray<string>): Act =>
-  (_, pool) =>
-    pool.use((session) => Effect.forEach(texts, (text) => session.executeUnprepared(text, [], undefined)))
-
-const onSession =
-  (f: (session: Session) => Effect.Effect<unknown, unknown>): Act =>
-  (_, pool) =>
-    pool.use(f)
-
-/** What the driver is given behind the pool's back. */
-const raw =
-  (f: (client: pg.Client) => Promise<unknown>): Act =>
-  (_, pool) =>
-    pool.use((session) => Effect.promise(() => f(session.client)))
-
-const matrix: ReadonlyArray<readonly [string, Act]> = [
-  ["an open transaction", text("BEGIN", "CREATE TABLE never (a int)")],
-  ["a transaction begun and left in one text", text("BEGIN; SELECT 1")],
-  [
-    "a failed transaction",
-    onSession((session) =>
-      Effect.zipRight(
-        session.executeUnprepared("BEGIN", [], undefined),
-        Effect.ignore(session.executeUnprepared("SELECT 1 / 0", [], undefined))
-      )
-    )
-  ],
-  ["a chained transaction", text("BEGIN", "COMMIT AND CHAIN")],
-  ["SET", (sql) => sql`SET work_mem = '1234kB'`],
-  ["SET behind another statement", text("SELECT 1; SET work_mem = '1234kB'")],
-  ["SET behind a text with two dashes", text("SELECT '--'; SET work_mem = '1234kB'")],
-  ["SET behind a text that looks like a comment", text("SELECT '/*'; SET work_mem = '1234kB'; SELECT '*/'")],
-  ["SET behind a comment", text("/* why */ -- and\nSET work_mem = '1234kB'")],
-  ["SET SESSION", (sql) => sql`SET SESSION TIME ZONE 'Asia/Tokyo'`],
-  [
-    "SET SESSION CHARACTERISTICS",
-    (sql) => sql`SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE`
-  ],
-  ["SET SESSION AUTHORIZATION", (sql) => sql`SET SESSION AUTHORIZATION somebody`],
-  ["SET ROLE", (sql) => sql`SET ROLE somebody`],
-  ["SET in a transaction that commits", (sql) => sql.withTransaction(sql`SET work_mem = '1234kB'`)],
-  ["search_path", (sql) => sql`SET search_path TO elsewhere`],
-  ["set_config", (sql) => sql`SELECT set_config('adversity.mine', 'yes', false)`],
-  ["set_config by its full name", (sql) => sql`SELECT pg_catalog.set_config ('search_path', 'elsewhere', false)`],
-  ["an update of pg_settings", (sql) => sql`UPDATE pg_settings SET setting = '1234' WHERE name = 'work_mem'`],
-  ["a timeout of its own", (sql) => sql`SET statement_timeout = 1`],
-  ["an advisory lock", (sql) => sql`SELECT pg_advisory_lock(42)`],
-  ["a shared advisory lock", (sql) => sql`SELECT pg_try_advisory_lock_shared(1, 2)`],
-  ["LISTEN", (sql) => sql`LISTEN to_whom`],
-  ["a temporary table", (sql) => sql`CREATE TEMPORARY TABLE mine (a int)`],
-  ["a temporary table by its schema", (sql) => sql`CREATE TABLE pg_temp.mine (a int)`],
-  ["a temporary table by its quoted schema", (sql) => sql.unsafe(`CREATE TABLE "pg_temp".mine (a int)`)],
-  ["a temporary table by SELECT INTO", (sql) => sql`SELECT 1 AS a INTO TEMP mine`],
-  ["a temporary view", (sql) => sql`CREATE OR REPLACE TEMP VIEW mine AS SELECT 1`],
-  ["a temporary function", (sql) => sql`CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'`],
-  ["a cursor WITH HOLD", (sql) => sql`DECLARE mine CURSOR WITH HOLD FOR SELECT 1`],
-  ["PREPARE", (sql) => sql`PREPARE mine AS SELECT 1`],
-  ["DO", (sql) => sql`DO $$ BEGIN PERFORM set_config('adversity.mine', 'yes', false); END $$`],
-  ["DISCARD", (sql) => sql`DISCARD ALL`],
-  ["BEGIN in a stream", (sql) => Stream.runDrain(sql`BEGIN`.stream)],
-  ["SET in a stream", (sql) => Stream.runDrain(sql`SET work_mem = '1234kB'`.stream)],
-  [
-    "a stream that is left in a transaction",
-    (sql) =>
-      sql.withTransaction(
-        Stream.runDrain(
-          Stream.take(sql`SELECT set_config('adversity.mine', 'yes', false) FROM generate_series(1, 9999)`.stream, 1)
-        )
-      )
-  ],
-  ["COPY without a source", (sql) => Effect.flip(sql`COPY copied FROM STDIN`)],
-  ["COPY without a source in a transaction", (sql) => Effect.flip(sql.withTransaction(sql`COPY copied FROM STDIN`))],
-  ["COPY that nobody reads", (sql) => sql`COPY (SELECT generate_series(1, 10000)) TO STDOUT`],
-  ["SET on the driver's client", raw((client) => client.query("SET work_mem = '1234kB'"))],
-  ["BEGIN on the driver's client", raw((client) => client.query("BEGIN"))],
-  [
-    "an interrupted SET",
-    (sql) =>
-      Effect.gen(function* () {
-        const fiber = yield* Effect.fork(sql`SELECT set_config('adversity.mine', 'yes', false), pg_sleep(0.05)`)
-        yield* Effect.yieldNow()
-        yield* Fiber.interrupt(fiber)
-      })
-  ]
-]
+/** Leaves each text in each way, and gives those after which the next borrower has found something. */
+const found = (texts: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    const pool = yield* PgPool.PgPool
+    const sql = yield* SqlClient.SqlClient
+    let clean = yield* looked
+    expect(clean).toMatchObject({ time_zone: "UTC", transaction: null, mine: null, locks: 0, prepared: 0 })
+    const dirty: Array<string> = []
+    for (const text of texts) {
+      for (const [how, leave] of Object.entries(ways)) {
+        yield* Effect.exit(leave(text, sql, pool))
+        const now = yield* looked
+        try {
+          expect(now).toEqual(clean)
+        } catch {
+          dirty.push(`${how}: ${text}: ${JSON.stringify(now)}`)
+          yield* pool.expire
+          clean = yield* looked
+        }
+      }
+    }
+    return dirty
+  })
 
 layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a session that was left dirty", (it) => {
-  it.effect("is clean for its next borrower, whatever was done to it, and is the same one", () =>
-    ordeal(
-      "dirty sessions",
-      { maxConnections: 1, onConnect: (session) => session.executeUnprepared("SET TimeZone = 'UTC'", [], undefined) },
-      (watch) =>
-        Effect.gen(function* () {
-          const pool = yield* PgPool.PgPool
-          const sql = yield* SqlClient.SqlClient
-          yield* watch.outside.query("CREATE ROLE somebody")
-          yield* watch.outside.query("CREATE SCHEMA elsewhere")
-          yield* watch.outside.query("CREATE TABLE copied (a int)")
-          const looked = Effect.map(
-            pool.use((session) => session.execute(look, [], undefined)),
-            (rows) => rows[0]!
+  it.effect("is clean for its next borrower, whatever was done to it and in which way, and is the same one", () =>
+    onOneSession("dirty sessions", {}, (watch) =>
+      Effect.gen(function* () {
+        const pool = yield* PgPool.PgPool
+        yield* prepareServer(watch.outside)
+        const clean = yield* looked
+        const harmless: Array<string> = []
+        for (const text of [...dirt, ...transactions]) {
+          const left = yield* pool.use((session) =>
+            Effect.zipRight(
+              session.executeUnprepared(text, [], undefined),
+              session.executeUnprepared(look, [], undefined)
+            )
           )
-          let clean = yield* looked
-          expect(clean).toMatchObject({ time_zone: "UTC", transaction: null, mine: null, locks: 0, prepared: 0 })
-          const dirty: Array<string> = []
-          for (const [how, act] of matrix) {
-            yield* act(sql, pool)
-            // A setting that has been reset is empty afterwards, which is as good as unset.
-            const now = yield* Effect.map(looked, (row) => ({ ...row, mine: Reflect.get(row, "mine") || null }))
-            try {
-              expect(now).toEqual(clean)
-            } catch {
-              dirty.push(`${how}: ${JSON.stringify(now)}`)
-              yield* pool.expire
-              clean = yield* looked
-            }
-          }
-          expect(dirty).toEqual([])
-          yield* watch.report({ cases: matrix.length, opened: (yield* pool.stats).opened })
+          if (JSON.stringify(left[0]) === JSON.stringify(clean)) harmless.push(text)
+        }
+        // Else they would prove nothing.
+        expect(harmless).toEqual([])
+        expect(yield* found([...dirt, ...transactions])).toEqual([])
+        expect(yield* pool.stats).toMatchObject({ opened: 1, closed: 0 })
+        yield* watch.report({
+          failures: 0,
+          texts: dirt.length + transactions.length,
+          ways: Object.keys(ways).length
         })
+      })
     )
   )
 
+  it.effect("by a function that does not look like it is clean with `reset: always`", () =>
+    onOneSession("dirty sessions: functions of one's own", { reset: "always" }, (watch) =>
+      Effect.gen(function* () {
+        expect(yield* found(["SELECT hidden()"])).toEqual([])
+        yield* watch.report({ failures: 0 })
+      })
+    )
+  )
+
+  it.effect(
+    "by a failed transaction, a COPY or a transaction prepared for another session is clean, and the same one",
+    () =>
+      onOneSession("dirty sessions: COPY, two phases", {}, (watch) =>
+        Effect.gen(function* () {
+          const pool = yield* PgPool.PgPool
+          const sql = yield* SqlClient.SqlClient
+          const clean = yield* looked
+          const cleanAfter = (effect: Effect.Effect<unknown, unknown>) =>
+            Effect.zipRight(
+              effect,
+              Effect.map(looked, (now) => expect(now).toEqual(clean))
+            )
+          yield* cleanAfter(
+            pool.use((session) =>
+              Effect.zipRight(session.executeCommand("BEGIN"), Effect.flip(session.executeCommand("SELECT 1 / 0")))
+            )
+          )
+          yield* cleanAfter(sql`COPY (SELECT generate_series(1, 10000)) TO STDOUT`)
+          yield* cleanAfter(Effect.flip(sql`COPY copied FROM STDIN`))
+          yield* cleanAfter(Effect.flip(sql.withTransaction(sql`COPY copied FROM STDIN`)))
+          yield* cleanAfter(sql`BEGIN; INSERT INTO copied VALUES (1); PREPARE TRANSACTION 'first'`)
+          yield* cleanAfter(Effect.exit(sql.withTransaction(sql`PREPARE TRANSACTION 'second'`)))
+          for (const name of ["first", "second"]) yield* Effect.exit(sql.unsafe(`ROLLBACK PREPARED '${name}'`))
+          expect(yield* sql`SELECT gid FROM pg_prepared_xacts`).toEqual([])
+          yield* watch.report({ failures: 0 })
+        })
+      )
+  )
+
   it.effect("in the middle of a COPY that nobody ends is closed, and not lent", () =>
-    ordeal("COPY", { maxConnections: 1 }, (watch) =>
+    ordeal("a COPY that nobody ends", { maxConnections: 1 }, (watch) =>
       Effect.gen(function* () {
         const pool = yield* PgPool.PgPool
         const sql = yield* SqlClient.SqlClient
+        yield* sql`CREATE TABLE IF NOT EXISTS copied (a int)`
         yield* Effect.scoped(
           Effect.gen(function* () {
             const session = yield* pool.get
@@ -174,12 +147,13 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a sessi
         expect(yield* sql`SELECT 1 AS one`).toEqual([{ one: 1 }])
         expect(yield* pool.stats).toMatchObject({ opened: 2 })
         expect(watch.closed()).toEqual(["resetFailed"])
+        yield* watch.report({ failures: 0 })
       })
     )
   )
 
   it.effect("costs one round trip if it was dirty, and nothing if it was clean", () =>
-    ordeal("clean sessions", { maxConnections: 1 }, (watch) =>
+    ordeal("resets cost nothing when clean", { maxConnections: 1 }, (watch) =>
       Effect.gen(function* () {
         const pool = yield* PgPool.PgPool
         const sql = yield* SqlClient.SqlClient
@@ -211,7 +185,7 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("a sessi
         const dirty = yield* packets(pool.use((session) => session.executeCommand("SET work_mem = '1234kB'")))
         expect(dirty).toBe(2 * simple)
         expect(socketOf(yield* Effect.scoped(pool.get))).toBe(socket)
-        yield* watch.report({ extraWhenClean: 0, extraWhenDirty: dirty - simple })
+        yield* watch.report({ failures: 0, "packets more when clean": 0, "when dirty": dirty - simple })
       })
     )
   )

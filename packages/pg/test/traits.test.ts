@@ -18,6 +18,10 @@ describe("what a statement's text says about its session", () => {
     "SELECT set_config('a.b', 'c', false)",
     "SELECT pg_advisory_lock(1)",
     "SELECT pg_try_advisory_lock_shared(1)",
+    "EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1",
+    `SELECT "set_config"('a.b', 'c', false)`,
+    `SELECT pg_catalog."pg_advisory_lock" (1)`,
+    `UPDATE ONLY "pg_catalog"."pg_settings" SET setting = '1' WHERE name = 'work_mem'`,
     "LOAD 'auto_explain'",
     "DO $$ BEGIN END $$",
     "CALL anything()"

@@ -22,10 +22,10 @@ const opaque = /'[^']*'|"[^"]*"|\$(\w*)\$[\s\S]*?\$\1\$|\/\*[\s\S]*?\*\/|--[^\n]
 const isComment = (match: string) => match.startsWith("--") || match.startsWith("/*")
 
 const atStart =
-  /(?:^|;)\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset\b|discard\b|deallocate\b|listen\b|prepare\b|declare\b|load\b|do\b|call\b|create\s+(?:or\s+replace\s+)?(?:(?:local|global)\s+)?temp)/i
+  /(?:^|;)\s*(?:set\s+(?!local\b|transaction\b|constraints\b)|reset\b|discard\b|deallocate\b|listen\b|prepare\b|declare\b|load\b|do\b|call\b)/i
 
 const anywhere =
-  /\bset_config\s*\(|\bpg_(?:try_)?advisory_lock(?:_shared)?\s*\(|\binto\s+(?:(?:local|global)\s+)?temp|\bpg_temp|\bupdate\s+(?:pg_catalog\.)?pg_settings\b/i
+  /\bset_config"?\s*\(|\bpg_(?:try_)?advisory_lock(?:_shared)?"?\s*\(|\b(?:into|create(?:\s+or\s+replace)?)\s+(?:(?:local|global)\s+)?temp(?:orary)?\b|\bpg_temp|\bupdate\s+(?:only\s+)?(?:"?pg_catalog"?\s*\.\s*)?"?pg_settings\b/i
 
 const dirties = (text: string) => atStart.test(text) || anywhere.test(text)
 
