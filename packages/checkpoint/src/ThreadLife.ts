@@ -1,7 +1,7 @@
 /**
  * What a checkpointer does with whole threads: copies, forks, an overview, and the end of what is no longer wanted.
  *
- * It does not decide when to do so; `Retention` does, or you.
+ * It does not decide when to do so: you do.
  *
  * @since 0.1.0
  */
@@ -87,7 +87,7 @@ export interface PruneOptions {
    */
   readonly deltaChannels?: ReadonlyArray<string> | undefined
   /**
-   * How long a value stays that no checkpoint names any more; the first `prune` of the thread after that, or `Retention`,
+   * How long a value stays that no checkpoint names any more; the first `prune` of the thread after that
    * removes it. Default 2 minutes: longer than any statement takes, so that a put that was on its way finds its values. 0
    * removes it at once: for threads that nobody writes to.
    */
