@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
 import type { Scheduler } from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import type { Config, Kind, Refusal } from "./state.ts"
@@ -87,8 +88,13 @@ export const make = <A, E>(options: Options<A, E>): Effect.Effect<Lanes<A, E>, n
     const { fiberRefs, runtimeFlags } = yield* Effect.runtime<never>()
     const clock = yield* Effect.clock
     const random = yield* Effect.random
-    // Without the context: whoever builds this may be within a transaction or a span that ends long before.
-    const runtime = Runtime.make({ context: Context.empty(), fiberRefs, runtimeFlags })
+    const runtime = Runtime.make({
+      // Not the given one: whoever builds this may be within a transaction or a span that ends long before.
+      context: Context.empty(),
+      fiberRefs,
+      // Effect counts and times each fiber, which takes longer than to start one. A flush has metrics of its own.
+      runtimeFlags: RuntimeFlags.disable(runtimeFlags, RuntimeFlags.RuntimeMetrics)
+    })
     const unsafeRandom = () => Runtime.runSync(runtime, random.next)
     const scheduler = yield* Effect.withFiberRuntime<Scheduler>((fiber) => Effect.succeed(fiber.currentScheduler))
     const state = new State<A>({ ...options, random: unsafeRandom })
