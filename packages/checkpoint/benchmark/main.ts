@@ -6,12 +6,12 @@
 import * as NodeFs from "node:fs/promises"
 import * as NodeOs from "node:os"
 import * as NodePath from "node:path"
-import { EmbeddedPostgres } from "@checkpool/embedded"
 import { Effect } from "effect"
 import { picture } from "./picture.ts"
 import * as Put from "./put.ts"
 import * as Read from "./read.ts"
 import * as Row from "./row.ts"
+import * as Server from "./server.ts"
 import * as Settings from "./settings.ts"
 
 const settings = Settings.read(process.argv.slice(2))
@@ -33,14 +33,13 @@ const parts = [
   }
 ].filter(({ wanted }) => wanted)
 
-const machine = (server: EmbeddedPostgres.Service) => {
+const machine = (server: Server.Server) => {
   const cpus = NodeOs.cpus()
   return `${cpus.length} × ${cpus[0]?.model}, Node ${process.versions.node}, PostgreSQL ${server.version}`
 }
 
 const main = Effect.gen(function* () {
-  // pgbench opens a connection for each of its writers.
-  const server = yield* EmbeddedPostgres.make({ parameters: { max_connections: "200" } })
+  const server = yield* Server.make(settings.url)
   const text: Array<string> = []
   const say = (line: string) => {
     console.log(line)
@@ -49,15 +48,12 @@ const main = Effect.gen(function* () {
   say(`${machine(server)}\n`)
   const pictured: Array<Row.Row> = []
   for (const { measure, title, unit, variants } of parts) {
-    const rows: Array<Row.Row> = []
-    const started = performance.now()
+    say(`## ${title}\n\n${Row.head(unit, variants)}`)
     yield* measure(server, settings.effort, (row) => {
-      rows.push(row)
-      // A sign of life: the table itself comes when all of it is there.
-      console.error(`${((performance.now() - started) / 1000).toFixed(0)} s: ${row.name}`)
+      pictured.push(row)
+      say(Row.line(row, variants))
     })
-    say(`## ${title}\n\n${Row.table(unit, variants, rows)}\n`)
-    pictured.push(...rows)
+    say("")
   }
   const { out } = settings
   if (out === undefined) return

@@ -6,8 +6,8 @@ import * as NodeFs from "node:fs/promises"
 import * as NodeOs from "node:os"
 import * as NodePath from "node:path"
 import { promisify } from "node:util"
-import type { EmbeddedPostgres } from "@checkpool/embedded"
 import { Effect, Option, Redacted } from "effect"
+import type { Server } from "./server.ts"
 import { checkpointId, makeTexts } from "./workload.ts"
 
 const exec = promisify(execFile)
@@ -32,7 +32,7 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata;
 `
 
 /** `none` where it is not installed. */
-export const make = (server: EmbeddedPostgres.Service) =>
+export const make = (server: Server) =>
   Effect.gen(function* () {
     const found = yield* Effect.promise(() =>
       exec("pgbench", ["--version"]).then(

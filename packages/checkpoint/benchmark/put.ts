@@ -2,13 +2,14 @@
  * What it costs to put checkpoints. Each writer has a thread of its own and puts one checkpoint after the other.
  */
 import type { Checkpointer } from "@checkpool/checkpoint"
-import { type EmbeddedPostgres, TcpRelay } from "@checkpool/embedded"
+import { TcpRelay } from "@checkpool/embedded"
 import { emptyCheckpoint } from "@langchain/langgraph-checkpoint"
 import type { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres"
 import { Effect, Option, Redacted } from "effect"
 import * as Contestants from "./contestants.ts"
 import * as Pgbench from "./pgbench.ts"
 import * as Row from "./row.ts"
+import type { Server } from "./server.ts"
 import type { Effort } from "./settings.ts"
 import { medianTime, sideBySide } from "./sideBySide.ts"
 import { makeSteps } from "./workload.ts"
@@ -42,7 +43,7 @@ const far: ReadonlyArray<Setting> = [
 ]
 
 /** Tells each row as soon as it is there. */
-export const measure = (server: EmbeddedPostgres.Service, effort: Effort, tell: (row: Row.Row) => void) =>
+export const measure = (server: Server, effort: Effort, tell: (row: Row.Row) => void) =>
   Effect.gen(function* () {
     const pgbench = yield* Pgbench.make(server)
     yield* Effect.scoped(

@@ -2,12 +2,12 @@
  * What it costs to read checkpoints, all variants from the same rows.
  */
 import type { Checkpointer } from "@checkpool/checkpoint"
-import type { EmbeddedPostgres } from "@checkpool/embedded"
 import { SqlClient } from "@effect/sql"
 import type { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres"
 import { Chunk, Effect, Option, Stream } from "effect"
 import * as Contestants from "./contestants.ts"
 import * as Row from "./row.ts"
+import type { Server } from "./server.ts"
 import type { Effort } from "./settings.ts"
 import { medianTime, sideBySide } from "./sideBySide.ts"
 import { fillThread } from "./workload.ts"
@@ -29,7 +29,7 @@ const threads = [
 const others = Array.from({ length: 1000 }, (_, i) => ({ threadId: `other ${i}`, kilobytes: 1, length: 10 }))
 
 /** Tells each row as soon as it is there. */
-export const measure = (server: EmbeddedPostgres.Service, effort: Effort, tell: (row: Row.Row) => void) =>
+export const measure = (server: Server, effort: Effort, tell: (row: Row.Row) => void) =>
   Effect.gen(function* () {
     const { onSqlPg, ours, sql, stock } = yield* Contestants.make(server.url)
     const all = [...threads, ...others]

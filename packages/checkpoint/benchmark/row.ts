@@ -47,16 +47,13 @@ export const make = (
   }
 }
 
-const headOf = (unit: string, variants: ReadonlyArray<string>): string => {
+/** The first two lines of a table in Markdown. */
+export const head = (unit: string, variants: ReadonlyArray<string>): string => {
   const cells = ["", ...variants.map((variant, i) => (i === 0 ? `${variant}, ${unit}` : variant)), "target"]
   return `| ${cells.join(" | ")} |\n|${" --- |".repeat(cells.length)}`
 }
 
-/** As a table in Markdown. */
-export const table = (unit: string, variants: ReadonlyArray<string>, rows: ReadonlyArray<Row>): string =>
-  [headOf(unit, variants), ...rows.map((row) => line(row, variants))].join("\n")
-
-const line = ({ cells, goals, name }: Row, variants: ReadonlyArray<string>): string => {
+export const line = ({ cells, goals, name }: Row, variants: ReadonlyArray<string>): string => {
   const columns = variants.map((variant) => {
     const cell = cells.find((each) => each.variant === variant)
     if (cell === undefined) return ""
