@@ -69,20 +69,20 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("failove
     }).pipe(Effect.provide(poolLayer({ maxConnections: 4 })))
   )
 
-  it.scoped("many refused writes at once end one generation, and not one after the other", () =>
+  it.scoped("a refusal that comes late, on a connection of before, does not end those of after", () =>
     Effect.gen(function* () {
       const pool = yield* PgPool.PgPool
-      yield* pids(4)
+      const old = yield* pool.get
       yield* whileReadOnly(
         Effect.gen(function* () {
           yield* Effect.flip(eventuallyRefused)
-          yield* eventually(pool.stats, ({ closed }) => closed === 4)
-          const { opened } = yield* pool.stats
-          expect((yield* pids(4)).size).toBe(4)
-          expect((yield* pool.stats).opened).toBe(opened + 4)
+          const after = yield* pids(3)
+          const late = yield* Effect.flip(Effect.forever(old.executeUnprepared("CREATE TABLE late ()", [], undefined)))
+          expect(SqlState.of(late)).toBe("25006")
+          expect(yield* pids(3)).toEqual(after)
         })
       )
-    }).pipe(Effect.provide(poolLayer({ maxConnections: 4 })))
+    }).pipe(Effect.scoped, Effect.provide(poolLayer({ maxConnections: 4 })))
   )
 
   it.scoped(

@@ -225,7 +225,12 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("withTra
       const sql = yield* SqlClient.SqlClient
       const pool = yield* PgPool.PgPool
       const committing = yield* whileItCommits(2, (committing) =>
-        Effect.as(Fiber.interruptFork(committing), committing)
+        Effect.gen(function* () {
+          yield* Fiber.interruptFork(committing)
+          // Longer than a cancel takes to arrive.
+          for (let i = 0; i < 5; i++) expect(yield* running("COMMIT")).toBe(1)
+          return committing
+        })
       )
       yield* Fiber.await(committing)
       expect(yield* sql`SELECT id FROM slow`).toEqual([{ id: 2 }])
