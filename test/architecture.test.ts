@@ -18,6 +18,7 @@ const packages = NodeFs.readdirSync(NodePath.join(root, "packages")).sort()
 
 /** What each package's sources may import from the workspace: arrows point one way. */
 const arrows: Record<string, ReadonlyArray<string>> = {
+  benchmark: [],
   checkpoint: ["pg"],
   embedded: [],
   langgraph: ["checkpoint", "pg"],

@@ -3,9 +3,7 @@
  *
  *     npx tsc -b packages/checkpoint/benchmark && node packages/checkpoint/benchmark/dist/main.js
  */
-import * as NodeFs from "node:fs/promises"
-import * as NodeOs from "node:os"
-import * as NodePath from "node:path"
+import * as Results from "@checkpool/benchmark/Results"
 import { Effect } from "effect"
 import { picture } from "./picture.ts"
 import * as Put from "./put.ts"
@@ -33,10 +31,7 @@ const parts = [
   }
 ].filter(({ wanted }) => wanted)
 
-const machine = (server: Server.Server) => {
-  const cpus = NodeOs.cpus()
-  return `${cpus.length} × ${cpus[0]?.model}, Node ${process.versions.node}, PostgreSQL ${server.version}`
-}
+const machine = (server: Server.Server) => `${Results.machine()}, PostgreSQL ${server.version}`
 
 const main = Effect.gen(function* () {
   const server = yield* Server.make(settings.url)
@@ -57,11 +52,7 @@ const main = Effect.gen(function* () {
   }
   const { out } = settings
   if (out === undefined) return
-  yield* Effect.promise(async () => {
-    await NodeFs.mkdir(out, { recursive: true })
-    await NodeFs.writeFile(NodePath.join(out, "results.md"), text.join("\n"))
-    await NodeFs.writeFile(NodePath.join(out, "results.svg"), picture(pictured, machine(server)))
-  })
+  yield* Effect.promise(() => Results.write(out, text.join("\n"), picture(pictured, machine(server))))
 })
 
 if (settings.help) console.log(Settings.help)

@@ -1,6 +1,7 @@
 /**
  * What it costs to put checkpoints. Each writer has a thread of its own and puts one checkpoint after the other.
  */
+import { medianTime, sideBySide } from "@checkpool/benchmark/SideBySide"
 import type { Checkpointer } from "@checkpool/checkpoint"
 import { TcpRelay } from "@checkpool/embedded"
 import { emptyCheckpoint } from "@langchain/langgraph-checkpoint"
@@ -11,7 +12,6 @@ import * as Pgbench from "./pgbench.ts"
 import * as Row from "./row.ts"
 import type { Server } from "./server.ts"
 import type { Effort } from "./settings.ts"
-import { medianTime, sideBySide } from "./sideBySide.ts"
 import { makeSteps } from "./workload.ts"
 
 export const variants = ["stock saver", "ours", "without group commit", "ours on sql-pg", "pgbench"]

@@ -1,6 +1,7 @@
 /**
  * What it costs to read checkpoints, all variants from the same rows.
  */
+import { medianTime, sideBySide } from "@checkpool/benchmark/SideBySide"
 import type { Checkpointer } from "@checkpool/checkpoint"
 import { SqlClient } from "@effect/sql"
 import type { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres"
@@ -9,7 +10,6 @@ import * as Contestants from "./contestants.ts"
 import * as Row from "./row.ts"
 import type { Server } from "./server.ts"
 import type { Effort } from "./settings.ts"
-import { medianTime, sideBySide } from "./sideBySide.ts"
 import { fillThread } from "./workload.ts"
 
 export const variants = ["stock saver", "ours", "ours on sql-pg"]

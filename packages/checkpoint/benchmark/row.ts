@@ -1,7 +1,8 @@
 /**
  * One line of a table, and of the picture: some work, done by all variants.
  */
-import type { Result, Summary } from "./sideBySide.ts"
+import type { Result, Summary } from "@checkpool/benchmark/SideBySide"
+import { figure, verdict } from "@checkpool/benchmark/Verdict"
 
 export interface Goal {
   readonly text: string
@@ -64,11 +65,3 @@ export const line = ({ cells, goals, name }: Row, variants: ReadonlyArray<string
   const verdicts = goals.map(({ reached, text }) => `${text}: ${verdict(reached)}`)
   return `| ${[name, ...columns, verdicts.join("; ")].join(" | ")} |`
 }
-
-const verdict = (reached: number): string =>
-  reached >= 1
-    ? "reached"
-    : `${reached >= 0.85 ? "within the floor" : "**missed**"}, ${Math.floor(reached * 100)} % of it`
-
-/** Three digits. */
-const figure = (value: number): string => (value >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3))))
