@@ -161,6 +161,25 @@ export const make = (
 /**
  * A layer with {@link make}.
  *
+ * @example
+ * ```ts
+ * import { Checkpoint, Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+ * import { PgPool } from "@checkpool/pg"
+ * import { Config, Effect, Layer } from "effect"
+ *
+ * const CheckpointerLive = SqlCheckpointer.layer({ schema: "agent" }).pipe(
+ *   Layer.provide(PgPool.layerConfig({ url: Config.redacted("DATABASE_URL") }))
+ * )
+ *
+ * const step = Effect.gen(function* () {
+ *   const checkpointer = yield* Checkpointer.Checkpointer
+ *   const checkpoint = yield* Checkpoint.make({ channel_values: { count: 1 }, channel_versions: { count: 1 } })
+ *   yield* checkpointer.put({ threadId: "t", checkpoint, metadata: {}, newVersions: { count: 1 } })
+ * })
+ *
+ * export const main = Effect.provide(step, CheckpointerLive)
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */
