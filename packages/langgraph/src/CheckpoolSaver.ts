@@ -11,6 +11,7 @@ import { CheckpointerError } from "@checkpool/checkpoint/CheckpointError"
 import type * as Checkpointer from "@checkpool/checkpoint/Checkpointer"
 import * as Codec from "@checkpool/checkpoint/Codec"
 import * as SqlCheckpointer from "@checkpool/checkpoint/SqlCheckpointer"
+import type * as ThreadLife from "@checkpool/checkpoint/ThreadLife"
 import * as PgPool from "@checkpool/pg/PgPool"
 import type { PgPoolConfig } from "@checkpool/pg/PgPoolConfig"
 import type * as SqlClient from "@effect/sql/SqlClient"
@@ -66,6 +67,17 @@ export interface Options extends SqlCheckpointer.Options {
 export interface ConnectionOptions extends Options, Omit<PgPoolConfig, "url"> {
   /** What makes bytes of values. Default: `LangGraphCodec.langGraph`, which reads what the stock serializer wrote. */
   readonly serde?: SerializerProtocol | undefined
+}
+
+/**
+ * What `prune` takes, beside the threads.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface PruneOptions extends Omit<ThreadLife.PruneOptions, "threadId"> {
+  /** As Python's savers call it: thin out the history, or delete the thread. Default: `keep_latest`. */
+  readonly strategy?: "keep_latest" | "delete" | undefined
 }
 
 /**
@@ -238,6 +250,42 @@ export class CheckpoolSaver extends BaseCheckpointSaver {
     await this.#host.use((checkpointer) => checkpointer.deleteThread(threadId), undefined)
   }
 
+  /**
+   * Copies all of a thread, in all namespaces, to a new one. A thread that isn't there is a no-op; a target that has
+   * anything is refused with `ThreadExists`.
+   */
+  async copyThread(sourceThreadId: string, targetThreadId: string): Promise<void> {
+    await this.#host.use((checkpointer) => checkpointer.copyThread(sourceThreadId, targetThreadId), undefined)
+  }
+
+  /**
+   * With the strategy `keep_latest`, thins out the histories of threads, and tells what was removed. What resuming needs
+   * always stays: the latest checkpoint of each namespace, writes that nobody has taken in yet, what delta channels are made
+   * up of. With `delete` it deletes the threads, and counts nothing. An unknown thread is a no-op.
+   */
+  async prune(
+    threadIds: ReadonlyArray<string>,
+    { strategy = "keep_latest", ...options }: PruneOptions = {}
+  ): Promise<ThreadLife.PruneReport | undefined> {
+    if (strategy === "keep_latest") {
+      const reports = await this.#host.use(
+        (checkpointer) => Effect.forEach(threadIds, (threadId) => checkpointer.prune({ ...options, threadId })),
+        undefined
+      )
+      return reports.reduce(addReports, nothingPruned)
+    }
+    for (const threadId of threadIds) await this.deleteThread(threadId)
+    return undefined
+  }
+
+  /**
+   * Removes the checkpoints of certain runs, in all threads: those whose metadata have one of the ids under `run_id`. It is
+   * there if runs are called with `configurable: { run_id }` and the saver was made with `metadataFrom: ["run_id"]`.
+   */
+  async deleteForRuns(runIds: ReadonlyArray<string>): Promise<void> {
+    await this.#host.use((checkpointer) => checkpointer.deleteForRuns(runIds), undefined)
+  }
+
   override async getDeltaChannelHistory(options: {
     config: RunnableConfig
     channels: string[]
@@ -269,6 +317,16 @@ export class CheckpoolSaver extends BaseCheckpointSaver {
  * @category context
  */
 export class Saver extends Context.Tag("@checkpool/langgraph/CheckpoolSaver/Saver")<Saver, CheckpoolSaver>() {}
+
+const nothingPruned: ThreadLife.PruneReport = { checkpoints: 0, pendingWrites: 0, values: 0, bytes: 0, waiting: 0 }
+
+const addReports = (a: ThreadLife.PruneReport, b: ThreadLife.PruneReport): ThreadLife.PruneReport => ({
+  checkpoints: a.checkpoints + b.checkpoints,
+  pendingWrites: a.pendingWrites + b.pendingWrites,
+  values: a.values + b.values,
+  bytes: a.bytes + b.bytes,
+  waiting: a.waiting + b.waiting
+})
 
 const isPool = (source: Pg.Pool | Layer.Layer<Checkpointer.Checkpointer, unknown>): source is Pg.Pool =>
   !Layer.isLayer(source)

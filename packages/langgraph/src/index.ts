@@ -1,7 +1,7 @@
 /**
  * @since 0.1.0
  */
-export { CheckpoolSaver, type ConnectionOptions, type Options, Saver } from "./CheckpoolSaver.ts"
+export { CheckpoolSaver, type ConnectionOptions, type Options, type PruneOptions, Saver } from "./CheckpoolSaver.ts"
 
 /**
  * @since 0.1.0

@@ -43,13 +43,12 @@ describe("configurations", () => {
 describe("metadataFrom", () => {
   const metadata = { source: "loop" as const, step: 1, parents: {} }
 
-  it("takes the keys from configurable, else from metadata, and the run's id also from the run", () => {
-    const config = { configurable: { user: "ada", tenant: null }, metadata: { user: "bob", tenant: 7 }, runId: "run-1" }
-    expect(Conversion.withMetadataFrom(config, metadata, ["user", "tenant", "run_id", "other"])).toEqual({
+  it("takes the keys from configurable, else from metadata", () => {
+    const config = { configurable: { user: "ada", tenant: null }, metadata: { user: "bob", tenant: 7 } }
+    expect(Conversion.withMetadataFrom(config, metadata, ["user", "tenant", "other"])).toEqual({
       ...metadata,
       user: "ada",
-      tenant: 7,
-      run_id: "run-1"
+      tenant: 7
     })
   })
 

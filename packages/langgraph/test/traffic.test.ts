@@ -229,6 +229,18 @@ describe("the signal of a run", () => {
     await expect(saver.getTuple({ ...thread, signal })).rejects.toThrow("before")
   })
 
+  it("is listened to once, however many calls wait at the same time, and aborts all of them", () =>
+    locked("aborted many", async (saver) => {
+      const controller = new AbortController()
+      const { signal } = controller
+      const calls = Array.from({ length: 30 }, () => saver.getTuple({ ...thread, signal }).catch((error) => error))
+      await until(async () => (await running("aborted many")) > 0)
+      expect(getEventListeners(signal, "abort")).toHaveLength(1)
+      controller.abort(new Error("all of it"))
+      expect(new Set((await Promise.all(calls)).map(({ message }) => message))).toEqual(new Set(["all of it"]))
+      expect(getEventListeners(signal, "abort")).toEqual([])
+    }))
+
   it("is not listened to any longer once a call is done", async () => {
     await using saver = CheckpoolSaver.fromConnString(server.url, { schema: newSchema() })
     const { signal } = new AbortController()

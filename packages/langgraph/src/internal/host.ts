@@ -145,13 +145,36 @@ const settle = <A, E>(
       fiber.unsafeInterruptAsFork(FiberId.none)
       resolve(Exit.interrupt(FiberId.none))
     }
-    signal?.addEventListener("abort", abort)
+    if (signal !== undefined) listen(signal, abort)
     fiber.addObserver((exit) => {
-      // A run makes many calls with one signal.
-      signal?.removeEventListener("abort", abort)
+      if (signal !== undefined) unlisten(signal, abort)
       resolve(exit)
     })
   })
+
+/**
+ * What is to be done when a signal is aborted. A run makes all of its calls with one signal, many of them at the same time,
+ * and Node warns of a leak when there are more than ten listeners; so there is one.
+ */
+const aborts = new WeakMap<AbortSignal, { readonly all: Set<() => void>; readonly listener: () => void }>()
+
+const listen = (signal: AbortSignal, abort: () => void): void => {
+  let found = aborts.get(signal)
+  if (found === undefined) {
+    const all = new Set<() => void>()
+    found = { all, listener: () => all.forEach((each) => void each()) }
+    aborts.set(signal, found)
+    signal.addEventListener("abort", found.listener)
+  }
+  found.all.add(abort)
+}
+
+const unlisten = (signal: AbortSignal, abort: () => void): void => {
+  const found = aborts.get(signal)
+  if (found === undefined || !found.all.delete(abort) || found.all.size > 0) return
+  aborts.delete(signal)
+  signal.removeEventListener("abort", found.listener)
+}
 
 const told = new WeakSet<object>()
 
