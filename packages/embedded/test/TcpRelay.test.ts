@@ -130,6 +130,27 @@ describe("TcpRelay", () => {
     })
   )
 
+  it.scopedLive("cuts what is just about to end: no socket is left behind", () =>
+    Effect.gen(function* () {
+      const sockets = () => process.getActiveResourcesInfo().filter((kind) => kind === "TCPSocketWrap").length
+      yield* until("none is left of other tests", () => sockets() === 0)
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const relay = yield* TcpRelay.make({ target: yield* echo })
+          const { socket } = yield* client(relay)
+          yield* roundTrip(socket)
+          yield* relay.blackhole
+          socket.end("last words")
+          // Another connection's way through the kernel is as long as that of the words.
+          yield* Effect.all([client(relay), Effect.sleep("20 millis")])
+          // In one turn of the event loop: the words and the end are not yet written when the cut comes.
+          yield* Effect.zipRight(relay.restore, relay.cut)
+        })
+      )
+      yield* until("all sockets are closed", () => sockets() === 0)
+    })
+  )
+
   it.scopedLive("swallows nothing in a black hole: what was sent meanwhile arrives after it", () =>
     Effect.gen(function* () {
       const target = yield* echo

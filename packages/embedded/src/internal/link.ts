@@ -18,6 +18,9 @@ export interface Link {
 // What may be in the line for one direction before its sender has to wait: a whole second at 128 Mbit/s.
 const maxInFlight = 16 * 1024 * 1024
 
+/** While an end is on its way a reset fails (EINVAL), and Node leaves the socket open for good. */
+const isEnding = (socket: NodeNet.Socket | undefined) => socket?.writableEnded === true && !socket.writableFinished
+
 /** Connects a paused client to the target. */
 export const makeLink = (
   client: NodeNet.Socket,
@@ -35,7 +38,7 @@ export const makeLink = (
     if (isReset) return
     isReset = true
     for (const socket of [client, upstream]) {
-      if (socket?.connecting) socket.destroy()
+      if (socket?.connecting || isEnding(socket)) socket?.destroy()
       else socket?.resetAndDestroy()
     }
     on.closed(link)
