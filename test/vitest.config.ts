@@ -1,11 +1,13 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { snippets } from "./documentation/plugin.ts"
 import LeftOutReporter from "./leftOutReporter.ts"
 
 // Sources, not builds: packages resolve each other through the condition "@checkpool/source" of their exports.
 const conditions = ["@checkpool/source", "node"]
 
 export default defineConfig({
+  plugins: [snippets],
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
