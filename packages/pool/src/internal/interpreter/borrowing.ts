@@ -86,13 +86,13 @@ const wait = <A, B, E, R>(
   restore: Restore,
   onSlot: (slot: Slot.Slot<A>) => Effect.Effect<B, E, R>
 ): Effect.Effect<B, E | PoolError, R> => {
-  const refuse = (rejection: Rejection) => Effect.fail(Rejections.toError(pool.state, pool.now(), rejection))
-  const holder = currentFiber()
-  const waiter = pool.step((state, now) => Transition.enqueue(state, now, holder))
-  if ("_tag" in waiter) return refuse(waiter)
+  const { state } = pool
+  const waiter = Transition.enqueue(state, pool.now(), currentFiber())
+  pool.follow()
+  if ("_tag" in waiter) return refuse(pool, waiter)
   const woken = Effect.async<void>((resume) => {
-    if (waiter.status !== Waiters.Waiting) resume(Effect.void)
-    else waiter.resume = () => resume(Effect.void)
+    if (waiter.status === Waiters.Waiting) waiter.resume = resume
+    else resume(Effect.void)
   })
   return Effect.matchCauseEffect(restore(woken), {
     onFailure: (cause): Effect.Effect<B, E | PoolError, R> => {
@@ -102,12 +102,15 @@ const wait = <A, B, E, R>(
     onSuccess: (): Effect.Effect<B, E | PoolError, R> => {
       const { rejection, slot } = waiter
       // Or a drain without grace has taken it back before this fiber went on.
-      if (slot === undefined || slot.status !== Slot.Leased) return refuse(rejection ?? { _tag: "Closed" })
+      if (slot === undefined || slot.status !== Slot.Leased) return refuse(pool, rejection ?? { _tag: "Closed" })
       pool.news.acquired(pool.now() - waiter.since)
       return onSlot(slot)
     }
   })
 }
+
+const refuse = <A>(pool: Pool<A>, rejection: Rejection) =>
+  Effect.fail(Rejections.toError(pool.state, pool.now(), rejection))
 
 const hook = <A>(
   pool: Pool<A>,

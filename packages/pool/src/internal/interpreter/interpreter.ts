@@ -140,7 +140,7 @@ export class Interpreter<A, E, R> {
   private run(command: Command<A>): void {
     switch (command._tag) {
       case "Wake":
-        command.waiter.resume?.()
+        command.waiter.resume?.(Effect.void)
         break
       case "Connect":
         this.jobs.open(command.slot)

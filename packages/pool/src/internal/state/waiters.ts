@@ -4,6 +4,7 @@
  * An intrusive doubly linked list: the waiter is its own node, so a waiter that times out or is interrupted leaves
  * without a search.
  */
+import type * as Effect from "effect/Effect"
 import type { Rejection } from "./rejection.ts"
 import type { Slot } from "./slot.ts"
 
@@ -28,8 +29,8 @@ export interface Waiter<A> {
   slot: Slot<A> | undefined
   /** Set with `Rejected`. */
   rejection: Rejection | undefined
-  /** Wakes the fiber; set by the interpreter once the fiber is suspended. */
-  resume: (() => void) | undefined
+  /** Wakes the fiber; set by the interpreter once the fiber is suspended, opaque to the state. */
+  resume: ((effect: Effect.Effect<void>) => void) | undefined
   previous: Waiter<A> | undefined
   next: Waiter<A> | undefined
 }
