@@ -221,3 +221,23 @@ it.scoped("what is due in two months is due then: timers hold no more than 24.8 
     expect(Math.max(...slept)).toBeLessThan(24.8)
   })
 )
+
+it.scoped("a pool with nothing open and nobody waiting has no timer, which would hold the process", () =>
+  Effect.gen(function* () {
+    const supervisor = yield* Supervisor.track
+    const fibers = Effect.map(supervisor.value, (fibers) => fibers.length)
+    const pool = yield* Effect.supervised(
+      new Server().pool({ min: 0, idleTimeout: "1 seconds", closeTimeout: "1 hours" }),
+      supervisor
+    )
+    yield* pool.use(() => Effect.void)
+    yield* settle
+    expect(yield* fibers).toBe(1)
+    yield* TestClock.adjust("1 seconds")
+    yield* settle
+    expect(pool.unsafeStats()).toMatchObject({ total: 0, closed: 1 })
+    expect(yield* fibers).toBe(0)
+    yield* pool.use(() => Effect.void)
+    expect(pool.unsafeStats().opened).toBe(2)
+  })
+)

@@ -82,6 +82,7 @@ export class Interpreter<A, E, R> {
     const { state } = this
     if (state.commands.length > 0) this.carryOut()
     if (state.wakeAt < this.alarm.at && state.phase !== "closed") this.alarm.set(state.wakeAt)
+    else if (state.wakeAt === Number.POSITIVE_INFINITY && this.alarm.at < state.wakeAt) this.alarm.stop()
   }
 
   invalidate(resource: A): Effect.Effect<void> {

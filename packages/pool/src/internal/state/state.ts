@@ -127,6 +127,8 @@ export class State<A> {
     this.counts[slot.status as Slot.Taken]--
     slot.status = Slot.Free
     this.slots.delete(slot)
+    // An alarm for nothing would hold a process that has nothing else to do.
+    if (this.slots.size + this.waiters.size === 0 && this.trouble === undefined) this.wakeAt = Number.POSITIVE_INFINITY
   }
 
   /** Takes an idle slot off the stack. */
