@@ -1,3 +1,6 @@
+import { execFile } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
 import { CheckpointError, Checkpointer } from "@checkpool/checkpoint"
 import type { SqlClient } from "@effect/sql"
 import { describe, expect, it } from "@effect/vitest"
@@ -247,3 +250,11 @@ describe("an Effect application", () => {
     expect(spans).toContain("Checkpointer.get")
   })
 })
+
+it("lets a program exit that never ends it, once its connections have been idle", async () => {
+  const program = fileURLToPath(new URL("./fixtures/forgetful.mjs", import.meta.url))
+  const env = { ...process.env, SAVER_SCHEMA: newSchema(), SAVER_URL: server.url }
+  // Killed after the timeout, which rejects.
+  const { stderr, stdout } = await promisify(execFile)(process.execPath, [program], { env, timeout: 20_000 })
+  expect({ stderr, stdout }).toEqual({ stderr: "", stdout: "done" })
+}, 30_000)

@@ -279,4 +279,8 @@ class Interpreter<A, E> {
   }
 }
 
-const maxSleep = 24 * 60 * 60 * 1000
+/**
+ * Milliseconds. To take the timer back with each lone operation would cost more than the operation's own part of it; so
+ * it rings in vain once a second while there is something to do, and holds no process that has nothing to do any more.
+ */
+const maxSleep = 1000
