@@ -60,6 +60,9 @@ const remember = (message) => {
     while (kept.length > 2 && kept[1].at < message.now - minute) kept.shift()
     history.set(pool.name, kept)
   }
+  for (const [name, kept] of history) {
+    if (kept[kept.length - 1].at < message.now - minute) history.delete(name)
+  }
   for (const happening of message.happenings) {
     if (happening.id <= lastSeen) continue
     lastSeen = happening.id
@@ -77,7 +80,7 @@ const remember = (message) => {
 const draw = () => {
   if (latest === undefined) return
   const pool = latest.pools.find(({ name }) => name === chosen) ?? latest.pools[0]
-  if (pool === undefined) return
+  if (pool === undefined) return say("wait", "No pool at the moment")
   pick(latest.pools, pool.name)
   const kept = history.get(pool.name)
   drawStatus(pool)

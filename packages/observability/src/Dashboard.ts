@@ -9,7 +9,6 @@
  * @since 0.1.0
  */
 import { PgPool } from "@checkpool/pg/PgPool"
-import type { Pool } from "@checkpool/pool/Pool"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Deferred from "effect/Deferred"
@@ -19,6 +18,7 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Feed from "./internal/feed.ts"
 import * as Page from "./internal/page.ts"
+import * as Pools from "./Pools.ts"
 
 /**
  * @category models
@@ -47,14 +47,16 @@ export const defaults = { interval: "500 millis", path: "/" } as const
  * @since 0.1.0
  */
 export const routesOf = (
-  // biome-ignore lint/suspicious/noExplicitAny: what a pool lends does not matter here, and no other type fits all.
-  pools: ReadonlyArray<Pool<any>>,
+  pools: Pools.Given,
   options: Options = {}
 ): Layer.Layer<never, never, HttpLayerRouter.HttpRouter> =>
   HttpLayerRouter.use((router) =>
     Effect.gen(function* () {
       const page = yield* Page.load
-      const { messages } = yield* Feed.make(pools, Duration.toMillis(options.interval ?? defaults.interval))
+      const { messages } = yield* Feed.make(
+        yield* Pools.from(pools),
+        Duration.toMillis(options.interval ?? defaults.interval)
+      )
       const ended = yield* Deferred.make<void>()
       // A stream without an end would keep the server from closing.
       yield* Effect.addFinalizer(() => Deferred.succeed(ended, undefined))

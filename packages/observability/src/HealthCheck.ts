@@ -10,7 +10,6 @@
  * @since 0.1.0
  */
 import { PgPool } from "@checkpool/pg/PgPool"
-import type { Pool } from "@checkpool/pool/Pool"
 import type { PoolEvent } from "@checkpool/pool/PoolEvent"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
@@ -21,7 +20,7 @@ import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Watched } from "./internal/watched.ts"
+import * as Pools from "./Pools.ts"
 
 /**
  * Why it is not ready.
@@ -96,17 +95,22 @@ export class HealthCheck extends Context.Tag("@checkpool/observability/HealthChe
  * @category constructors
  * @since 0.1.0
  */
-export const make = (
-  // biome-ignore lint/suspicious/noExplicitAny: what a pool lends does not matter here, and no other type fits all.
-  pools: ReadonlyArray<Pool<any>>,
-  options: Options = {}
-): Effect.Effect<Service, never, Scope.Scope> =>
+export const make = (pools: Pools.Given, options: Options = {}): Effect.Effect<Service, never, Scope.Scope> =>
   Effect.gen(function* () {
     const patience = Duration.toMillis(options.saturatedAfter ?? defaults.saturatedAfter)
-    const watches = yield* Effect.forEach(pools, watch)
+    const watches = new Set<Watch>()
+    yield* (yield* Pools.from(pools)).each((pool) =>
+      Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.tap(watch(pool), (watch) => Effect.sync(() => watches.add(watch))),
+          (watch) => Effect.sync(() => watches.delete(watch))
+        )
+      )
+    )
     // A pool tries to connect when it is needed. While it isn't ready nobody may come who needs it, so asking counts as need.
-    const run = yield* FiberMap.makeRuntime<never, Watched>()
-    const nudge = (pool: Watched) => run(pool, Effect.ignore(pool.use(() => Effect.void)), { onlyIfMissing: true })
+    const run = yield* FiberMap.makeRuntime<never, Pools.AnyPool>()
+    const nudge = (pool: Pools.AnyPool) =>
+      run(pool, Effect.ignore(pool.use(() => Effect.void)), { onlyIfMissing: true })
     let stoppedAt: number | undefined
     const stop = Effect.map(now, (now) => {
       stoppedAt ??= now
@@ -115,7 +119,7 @@ export const make = (
       liveness: Effect.succeed({ status: "pass", problems: [] }),
       readiness: Effect.map(now, (now) => {
         for (const watch of watches) if (watch.pool.unsafeStats().unavailable) nudge(watch.pool)
-        const problems = watches.flatMap((watch) => problemsOf(watch, now, patience))
+        const problems = [...watches].flatMap((watch) => problemsOf(watch, now, patience))
         if (stoppedAt !== undefined) problems.push(problem("stopping", undefined, stoppedAt, now))
         return { status: problems.length === 0 ? "pass" : "fail", problems }
       }),
@@ -136,16 +140,13 @@ export const layer = (options: Options = {}): Layer.Layer<HealthCheck, never, Pg
   )
 
 /**
- * Watches several pools, or pools that lend something else.
+ * Watches several pools, pools that lend something else, or pools that come and go.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerPools = (
-  // biome-ignore lint/suspicious/noExplicitAny: what a pool lends does not matter here, and no other type fits all.
-  pools: ReadonlyArray<Pool<any>>,
-  options: Options = {}
-): Layer.Layer<HealthCheck> => Layer.scoped(HealthCheck, make(pools, options))
+export const layerPools = (pools: Pools.Given, options: Options = {}): Layer.Layer<HealthCheck> =>
+  Layer.scoped(HealthCheck, make(pools, options))
 
 /**
  * When it is released, nothing is ready any more, and the release goes on for `delay`: let it be a little longer than the
@@ -191,13 +192,13 @@ const respond = (report: Report): HttpServerResponse.HttpServerResponse =>
 
 /** What is known of a pool from its events: since when. */
 interface Watch {
-  readonly pool: Watched
+  readonly pool: Pools.AnyPool
   readonly since: { down?: number; saturated?: number; draining?: number; closed?: number }
 }
 
 const now = Effect.clockWith((clock) => clock.currentTimeMillis)
 
-const watch = (pool: Watched): Effect.Effect<Watch, never, Scope.Scope> =>
+const watch = (pool: Pools.AnyPool): Effect.Effect<Watch, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { since }: Watch = { pool, since: {} }
     const note = (event: PoolEvent, now: number): void => {
@@ -222,14 +223,15 @@ const watch = (pool: Watched): Effect.Effect<Watch, never, Scope.Scope> =>
           break
       }
     }
-    yield* Effect.forkScoped(
-      // The events of a pool that was closed before end at once.
+    // The events of a pool that was closed before end at once.
+    yield* Stream.runForEach(pool.events, (event) => Effect.map(now, (now) => note(event, now))).pipe(
       Effect.zipRight(
-        Stream.runForEach(pool.events, (event) => Effect.map(now, (now) => note(event, now))),
         Effect.map(now, (now) => {
           since.closed ??= now
         })
-      )
+      ),
+      Effect.interruptible,
+      Effect.forkScoped
     )
     // Lets it begin to listen, so that nothing is missed from here on.
     yield* Effect.yieldNow()

@@ -10,7 +10,6 @@
  */
 import { createServer } from "node:http"
 import { PgPool } from "@checkpool/pg/PgPool"
-import type { Pool } from "@checkpool/pool/Pool"
 import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import type * as HttpServer from "@effect/platform/HttpServer"
@@ -26,6 +25,7 @@ import type * as Scope from "effect/Scope"
 import * as Dashboard from "./Dashboard.ts"
 import * as HealthCheck from "./HealthCheck.ts"
 import * as Hosts from "./internal/hosts.ts"
+import type * as Pools from "./Pools.ts"
 import * as PrometheusMetrics from "./PrometheusMetrics.ts"
 
 /**
@@ -80,11 +80,7 @@ export class ObservabilityServer extends Context.Tag("@checkpool/observability/O
  * @category constructors
  * @since 0.1.0
  */
-export const make = (
-  // biome-ignore lint/suspicious/noExplicitAny: what a pool lends does not matter here, and no other type fits all.
-  pools: ReadonlyArray<Pool<any>>,
-  options: Options = {}
-): Effect.Effect<Service, ServeError, Scope.Scope> =>
+export const make = (pools: Pools.Given, options: Options = {}): Effect.Effect<Service, ServeError, Scope.Scope> =>
   Effect.gen(function* () {
     const host = options.host ?? defaults.host
     const node = createServer()
@@ -135,16 +131,13 @@ export const layer = (options: Options = {}): Layer.Layer<ObservabilityServer, S
   )
 
 /**
- * The same for several pools, or pools that lend something else.
+ * The same for several pools, pools that lend something else, or pools that come and go.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerPools = (
-  // biome-ignore lint/suspicious/noExplicitAny: what a pool lends does not matter here, and no other type fits all.
-  pools: ReadonlyArray<Pool<any>>,
-  options: Options = {}
-): Layer.Layer<ObservabilityServer, ServeError> => Layer.scoped(ObservabilityServer, logged(make(pools, options)))
+export const layerPools = (pools: Pools.Given, options: Options = {}): Layer.Layer<ObservabilityServer, ServeError> =>
+  Layer.scoped(ObservabilityServer, logged(make(pools, options)))
 
 const logged = <E, R>(made: Effect.Effect<Service, E, R>) =>
   Effect.tap(made, ({ url }) => Effect.logInfo(`The pool is to be seen at ${url}`))

@@ -9,9 +9,9 @@ import * as MetricState from "effect/MetricState"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { AnyPool, Pools } from "../Pools.ts"
 import type { Happening } from "./happening.ts"
 import { describe } from "./happening.ts"
-import type { Watched } from "./watched.ts"
 
 /** @internal */
 export interface Message {
@@ -59,29 +59,35 @@ const kept = 100
 const together = 2000
 
 /** Collects what happens in the pools until the scope closes; messages come at this interval in milliseconds. @internal */
-export const make = (pools: ReadonlyArray<Watched>, interval: number): Effect.Effect<Feed, never, Scope.Scope> =>
+export const make = (pools: Pools, interval: number): Effect.Effect<Feed, never, Scope.Scope> =>
   Effect.gen(function* () {
     const happenings: Array<Entry> = []
     let id = 0
-    for (const pool of pools) {
-      yield* Stream.runForEach(pool.events, (event) =>
-        Effect.map(now, (at) => {
-          const happening = describe(event)
-          const last = happenings.findIndex(
-            ({ at: then, pool, what }) => pool === happening.pool && what === happening.what && at - then < together
-          )
-          const [before] = last < 0 ? [] : happenings.splice(last, 1)
-          id++
-          happenings.push({ ...happening, id, at, first: before?.first ?? id, times: (before?.times ?? 0) + 1 })
-          if (happenings.length > kept) happenings.shift()
-        })
-      ).pipe(Effect.forkScoped)
-    }
-    // Lets them begin to listen, so that nothing is missed from here on.
-    yield* Effect.yieldNow()
+    yield* pools.each((pool) =>
+      Stream.runForEach(
+        pool.events,
+        (event) =>
+          Effect.map(now, (at) => {
+            const happening = describe(event)
+            const last = happenings.findIndex(
+              ({ at: then, pool, what }) => pool === happening.pool && what === happening.what && at - then < together
+            )
+            const [before] = last < 0 ? [] : happenings.splice(last, 1)
+            id++
+            happenings.push({ ...happening, id, at, first: before?.first ?? id, times: (before?.times ?? 0) + 1 })
+            if (happenings.length > kept) happenings.shift()
+          })
+        // Lets it begin to listen, so that nothing is missed from here on.
+      ).pipe(Effect.interruptible, Effect.forkScoped, Effect.zipRight(Effect.yieldNow()))
+    )
     const messageAfter = (last: number) =>
       Effect.map(now, (now): readonly [Message, number] => [
-        { now, pools: pools.map(numbersOf), lanes: lanes(), happenings: happenings.filter(({ id }) => id > last) },
+        {
+          now,
+          pools: pools.current().map(numbersOf),
+          lanes: lanes(),
+          happenings: happenings.filter(({ id }) => id > last)
+        },
         id
       ])
     return {
@@ -95,7 +101,7 @@ export const make = (pools: ReadonlyArray<Watched>, interval: number): Effect.Ef
 
 const now = Effect.clockWith((clock) => clock.currentTimeMillis)
 
-const numbersOf = (pool: Watched): Message["pools"][number] => {
+const numbersOf = (pool: AnyPool): Message["pools"][number] => {
   const waits = Metric.tagged(PgPoolMetrics.waitTime, PgPoolMetrics.poolNameLabel, pool.name).unsafeValue([])
   return { ...pool.unsafeStats(), waits: { count: waits.count, buckets: [...waits.buckets] } }
 }
