@@ -2,6 +2,7 @@
  * A pool under observation: its raw samples, its histogram, what the server counts, and what is left of it.
  */
 import { type Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+import type { Pools } from "@checkpool/observability"
 import { PgPool, type PgPoolConfig, PgPoolMetrics } from "@checkpool/pg"
 import type { PoolStats } from "@checkpool/pool"
 import { Effect, Layer, Metric, Schedule } from "effect"
@@ -19,6 +20,8 @@ export interface Lab {
   readonly settings: Settings
   readonly workload: Workload
   readonly progress: Progress
+  /** The pools of the phases, for whoever watches them. */
+  readonly pools: Pools.Pools
 }
 
 export interface Observed<A> {
@@ -36,7 +39,7 @@ export type Samples = ReadonlyArray<number>
 
 /** Runs an effect on a pool and a checkpointer of its own, and looks at what becomes of them. */
 export const observe = <A, E>(
-  { target }: Lab,
+  { pools, target }: Pick<Lab, "pools" | "target">,
   options: {
     /** Unique in the process: the histogram is told apart by it. */
     readonly name: string
@@ -66,10 +69,12 @@ export const observe = <A, E>(
       Layer.provideMerge(pool)
     )
     const [[value, stats], peak] = yield* Effect.gen(function* () {
+      const pool = yield* PgPool.PgPool
+      yield* pools.add(pool)
       const value = yield* run(samples)
       yield* settled
-      return [value, (yield* PgPool.PgPool).unsafeStats()] as const
-    }).pipe(Effect.provide(live), target.observer.withPeak)
+      return [value, pool.unsafeStats()] as const
+    }).pipe(Effect.scoped, Effect.provide(live), target.observer.withPeak)
     return {
       value,
       samples,

@@ -8,6 +8,7 @@ import { NodeContext, NodeRuntime } from "@effect/platform-node"
 import { Cause, Data, Effect, Exit, Option } from "effect"
 import * as Progress from "./progress.ts"
 import { render } from "./report.ts"
+import * as Saved from "./saved.ts"
 import * as Settings from "./settings.ts"
 import { colours, plain } from "./table.ts"
 import { judge } from "./verdict.ts"
@@ -52,6 +53,15 @@ const options = {
     Options.withDescription(`How long each phase lasts. Default: ${Settings.defaults.seconds}.`),
     Options.optional
   ),
+  watch: Options.boolean("watch").pipe(
+    Options.withDescription("Serves a live page of the pools while it runs, and says where.")
+  ),
+  report: Options.file("report").pipe(
+    Options.withDescription(
+      `Where the report goes, a page with plots that needs nothing else. Default: ${Saved.usual}, if that can be written.`
+    ),
+    Options.optional
+  ),
   quick: Options.boolean("quick").pipe(Options.withDescription("Short phases, for a first look.")),
   json: Options.boolean("json").pipe(
     Options.withDescription("Prints the findings as JSON; what else there is to say goes to stderr.")
@@ -61,30 +71,41 @@ const options = {
 /** The report has said why. */
 class NotProved extends Data.TaggedError("NotProved") {}
 
-const command = Command.make("npm start --", options, ({ json, quick, schema, seconds, steps, threads, url }) =>
-  Effect.gen(function* () {
-    const stream = json ? process.stderr : process.stdout
-    const live = stream.isTTY === true
-    const progress = Progress.make({
-      write: (text) => stream.write(text),
-      live,
-      columns: live ? stream.columns : 200
+const command = Command.make(
+  "npm start --",
+  options,
+  ({ json, quick, report, schema, seconds, steps, threads, url, watch }) =>
+    Effect.gen(function* () {
+      const stream = json ? process.stderr : process.stdout
+      const live = stream.isTTY === true
+      const progress = Progress.make({
+        write: (text) => stream.write(text),
+        live,
+        columns: live ? stream.columns : 200
+      })
+      const size = quick ? Settings.quick : Settings.defaults
+      const settings = { ...size, threads, steps, seconds: Option.getOrElse(seconds, () => size.seconds) }
+      // Before the run: nobody wants to hear afterwards that its result can't be kept.
+      if (Option.isSome(report)) yield* Saved.check(report.value)
+      const findings = yield* Witness.run({ url, schema, settings, progress, watch }).pipe(
+        Effect.onInterrupt(() => Effect.sync(() => process.stderr.write("Interrupted, everything is cleaned up.\n")))
+      )
+      const verdicts = judge(findings)
+      const passed = verdicts.every(({ passed }) => passed)
+      if (json) {
+        process.stdout.write(`${JSON.stringify({ passed, verdicts, ...findings }, undefined, 2)}\n`)
+      } else {
+        const paint = isColoured(process.stdout) ? colours : plain
+        process.stdout.write(`\n${render(findings, verdicts, paint)}\n`)
+      }
+      const note = (text: string) => Effect.sync(() => stream.write(`${text}\n`))
+      yield* Option.match(report, {
+        onNone: () =>
+          Effect.catchAll(Saved.save(Saved.usual, findings, verdicts), ({ message }) => Effect.succeed(message)),
+        onSome: (path) => Saved.save(path, findings, verdicts)
+      }).pipe(Effect.flatMap(note))
+      if (!passed) return yield* new NotProved()
     })
-    const size = quick ? Settings.quick : Settings.defaults
-    const settings = { ...size, threads, steps, seconds: Option.getOrElse(seconds, () => size.seconds) }
-    const findings = yield* Witness.run({ url, schema, settings, progress }).pipe(
-      Effect.onInterrupt(() => Effect.sync(() => process.stderr.write("Interrupted, everything is cleaned up.\n")))
-    )
-    const verdicts = judge(findings)
-    const passed = verdicts.every(({ passed }) => passed)
-    if (json) {
-      process.stdout.write(`${JSON.stringify({ passed, verdicts, ...findings }, undefined, 2)}\n`)
-    } else {
-      const paint = isColoured(process.stdout) ? colours : plain
-      process.stdout.write(`\n${render(findings, verdicts, paint)}\n`)
-    }
-    if (!passed) return yield* new NotProved()
-  })
 ).pipe(
   Command.withDescription(
     "Writes checkpoints of many conversations to Postgres, with a new connection for each and then through the pool, " +

@@ -22,6 +22,12 @@ export const summary = (samples: ReadonlyArray<number>): Summary => {
   }
 }
 
+/** The percentiles from 0 to 100, one by one: the shape of a distribution. Empty when there are no samples. */
+export const shape = (samples: ReadonlyArray<number>): ReadonlyArray<number> => {
+  const sorted = Float64Array.from(samples).sort()
+  return sorted.length === 0 ? [] : Array.from({ length: 101 }, (_, percent) => percentile(sorted, percent))
+}
+
 /** The smallest sample that at least `percent` per cent of the samples don't exceed. */
 export const percentile = (sorted: ArrayLike<number>, percent: number): number =>
   sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0

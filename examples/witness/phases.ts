@@ -6,7 +6,7 @@
 import { PgPool, type PgPoolConfig } from "@checkpool/pg"
 import { Effect } from "effect"
 import * as Lab from "./lab.ts"
-import { summary } from "./measure.ts"
+import { shape, summary } from "./measure.ts"
 import type { Mode, PhaseResult } from "./result.ts"
 import { mission } from "./settings.ts"
 import type { Place, Target } from "./target.ts"
@@ -92,6 +92,7 @@ export const run = (lab: Lab.Lab, phase: Phase, counted = true): Effect.Effect<P
         : (effect) => effect
     )
     const { first, seconds } = observed.value
+    const acquisitions = observed.samples.slice(first)
     return {
       place: phase.place,
       mode: phase.mode,
@@ -101,7 +102,8 @@ export const run = (lab: Lab.Lab, phase: Phase, counted = true): Effect.Effect<P
       seconds,
       puts: outcome.latencies.length,
       failed: outcome.failed,
-      acquisition: summary(observed.samples.slice(first)),
+      acquisition: summary(acquisitions),
+      acquisitionShape: shape(acquisitions),
       put: summary(outcome.latencies),
       putsPerSecond: outcome.latencies.length / seconds,
       acquired: observed.stats.acquired,

@@ -23,6 +23,8 @@ export interface PhaseResult {
   readonly failed: Readonly<Record<string, number>>
   /** From asking for a connection to having one that is open, in milliseconds; each acquisition is a sample. */
   readonly acquisition: Summary
+  /** Its percentiles from 0 to 100. */
+  readonly acquisitionShape: ReadonlyArray<number>
   /** From calling `put` to its success, in milliseconds. */
   readonly put: Summary
   readonly putsPerSecond: number
@@ -52,6 +54,13 @@ export interface Histogram {
   readonly samplesSum: number
 }
 
+export interface Moment {
+  /** Milliseconds since the first caller came. */
+  readonly at: number
+  readonly leased: number
+  readonly waiting: number
+}
+
 export interface SaturationResult {
   readonly callers: number
   /** They came evenly within this time. */
@@ -68,6 +77,8 @@ export interface SaturationResult {
   readonly slowestMillis: number
   /** Whether the next caller was served as if nothing had happened. */
   readonly servedAfterwards: boolean
+  /** The pool from moment to moment. */
+  readonly timeline: ReadonlyArray<Moment>
   readonly left: Left
   readonly histogram: Histogram
 }

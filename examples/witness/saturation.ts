@@ -2,10 +2,11 @@
  * Far more callers than connections, and little patience: everybody gets an answer, and soon.
  */
 import { Checkpointer } from "@checkpool/checkpoint"
-import { Duration, Effect } from "effect"
+import { PgPool } from "@checkpool/pg"
+import { Duration, Effect, Fiber } from "effect"
 import * as Lab from "./lab.ts"
 import { summary, tally } from "./measure.ts"
-import type { SaturationResult } from "./result.ts"
+import type { Moment, SaturationResult } from "./result.ts"
 import { mission, saturation } from "./settings.ts"
 import type { WitnessError } from "./trouble.ts"
 import * as Workload from "./workload.ts"
@@ -44,6 +45,8 @@ export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError>
       },
       () =>
         Effect.gen(function* () {
+          const timeline: Array<Moment> = []
+          const watching = yield* Effect.fork(watch(timeline))
           yield* Effect.timeoutOption(
             Effect.all(
               Array.from({ length: callers }, (_, i) =>
@@ -55,9 +58,10 @@ export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError>
           )
           const slowestMillis = Math.max(0, ...answers.map(({ after }) => after))
           yield* Lab.settled
+          yield* Fiber.interrupt(watching)
           const afterwards: Array<Answer> = []
           yield* call(lab, afterwards)
-          return { slowestMillis, servedAfterwards: afterwards[0]?.error === undefined }
+          return { slowestMillis, servedAfterwards: afterwards[0]?.error === undefined, timeline }
         })
     ).pipe((effect) =>
       lab.progress.during(
@@ -91,6 +95,18 @@ export const run = (lab: Lab.Lab): Effect.Effect<SaturationResult, WitnessError>
       ...observed.value,
       left: observed.left,
       histogram: observed.histogram
+    }
+  })
+
+/** Looks at the pool every few milliseconds, until it is interrupted. */
+const watch = (timeline: Array<Moment>) =>
+  Effect.gen(function* () {
+    const pool = yield* PgPool.PgPool
+    const began = yield* Workload.now
+    for (;;) {
+      const { leased, waiting } = pool.unsafeStats()
+      timeline.push({ at: (yield* Workload.now) - began, leased, waiting })
+      yield* Effect.sleep("4 millis")
     }
   })
 

@@ -1,6 +1,7 @@
 /**
  * The whole run: a server, a schema, the phases one after another, and what they found.
  */
+import { ObservabilityServer, Pools } from "@checkpool/observability"
 import { Effect } from "effect"
 import * as Integrity from "./integrity.ts"
 import * as Interruption from "./interruption.ts"
@@ -17,6 +18,8 @@ import * as Workload from "./workload.ts"
 
 export interface Options extends Target.Options {
   readonly progress: Progress
+  /** Serves the live page meanwhile. */
+  readonly watch: boolean
 }
 
 export const run = Effect.fnUntraced(function* (options: Options) {
@@ -38,8 +41,10 @@ export const run = Effect.fnUntraced(function* (options: Options) {
     `Pool: ${target.min} to ${target.max} connections. "before": each put opens a connection and uses it once.`
   )
   yield* Lab.migrate(target)
+  const pools = yield* Pools.make
+  if (options.watch) yield* progress.note(`Live page: ${(yield* serve(pools)).url}`)
   const workload = { scenes, steps: settings.steps, ledger: new Ledger(), run: target.run }
-  const lab: Lab.Lab = { target, settings, workload, progress }
+  const lab: Lab.Lab = { target, settings, workload, progress, pools }
 
   yield* progress.during("warming up", { done: () => "done" }, Phases.warmUp(lab))
   const before = yield* target.observer.statistics
@@ -61,3 +66,10 @@ export const run = Effect.fnUntraced(function* (options: Options) {
     seconds: ((yield* Workload.now) - began) / 1000
   } satisfies Findings
 }, Effect.scoped)
+
+/** At its usual port, or at any that is free. */
+const serve = (pools: Pools.Pools) =>
+  ObservabilityServer.make(pools).pipe(
+    Effect.orElse(() => ObservabilityServer.make(pools, { port: 0 })),
+    Effect.mapError((cause) => new WitnessError({ message: `The live page can't be served: ${reason(cause)}.`, cause }))
+  )

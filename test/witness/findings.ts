@@ -1,4 +1,4 @@
-import { summary } from "../../examples/witness/measure.ts"
+import { shape, summary } from "../../examples/witness/measure.ts"
 import { counters, type Statistics } from "../../examples/witness/observer.ts"
 import type { Findings, Mode, PhaseResult } from "../../examples/witness/result.ts"
 import { defaults } from "../../examples/witness/settings.ts"
@@ -23,6 +23,7 @@ const phase = (
   puts: 1000,
   failed: {},
   acquisition: summary([acquisitionMillis, 2 * acquisitionMillis]),
+  acquisitionShape: shape([acquisitionMillis, 2 * acquisitionMillis]),
   put: summary([5, 10]),
   putsPerSecond: 400,
   acquired: 1000,
@@ -73,6 +74,11 @@ export const good: Findings = {
     unanswered: 0,
     slowestMillis: 170,
     servedAfterwards: true,
+    timeline: [
+      { at: 0, leased: 5, waiting: 40 },
+      { at: 100, leased: 5, waiting: 100 },
+      { at: 200, leased: 0, waiting: 0 }
+    ],
     left,
     histogram
   },

@@ -1,3 +1,4 @@
+import { Pools } from "@checkpool/observability"
 import { NodeContext } from "@effect/platform-node"
 import { expect, it } from "@effect/vitest"
 import { Effect, Option } from "effect"
@@ -21,7 +22,7 @@ const judged = (tamper: (schema: string) => ReadonlyArray<string>, forget?: (led
     const ledger = new Ledger()
     const workload = { scenes: yield* Play.load, steps: 6, ledger, run: target.run }
     const progress = Progress.make({ write: () => {}, live: false, columns: 100 })
-    const lab: Lab.Lab = { target, settings, workload, progress }
+    const lab: Lab.Lab = { target, settings, workload, progress, pools: yield* Pools.make }
     const outcome = new Workload.Outcome()
     const config = { minConnections: 0, maxConnections: 2 }
     yield* Lab.observe(lab, { name: `written ${target.run}`, place: "direct", config }, () =>

@@ -1,4 +1,5 @@
 import * as NodeFs from "node:fs"
+import * as NodePath from "node:path"
 import { EmbeddedPostgres } from "@checkpool/embedded"
 import { expect, it, layer } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
@@ -34,7 +35,14 @@ it.live(
   "proves each criterion on a server of its own, prints JSON and nothing else on stdout, and exits with 0",
   () =>
     Effect.gen(function* () {
-      const { code, err, out } = yield* run("--quick", "--json")
+      const report = NodePath.join(yield* temporaryFolder, "report.html")
+      const { exit, output } = yield* start(["--quick", "--json", "--watch", "--report", report])
+      yield* until("a phase is over", () => /^before, direct, 10 callers/m.test(output.err))
+      const [, page] = /^Live page: (\S+)$/m.exec(output.err)!
+      const seen = yield* Effect.promise(async () => (await fetch(`${page}/events`)).body!.getReader().read())
+      expect(new TextDecoder().decode(seen.value)).toContain(`"pool":"phase: before, direct, 10 callers"`)
+      const code = yield* Effect.promise(() => exit)
+      const { err, out } = output
       const found: Output = JSON.parse(out)
       expect(found.verdicts.filter(({ passed }) => !passed)).toEqual([])
       expect(found.verdicts.length).toBe(8)
@@ -59,7 +67,13 @@ it.live(
       expect(found.statistics.after.tup_inserted).toBeGreaterThan(found.statistics.before.tup_inserted ?? 0)
       expect(err).toMatch(/^reading everything back/m)
       expect(err).not.toContain("\u001b")
-    }),
+      expect(err).toMatch(new RegExp(`^With plots: ${report}$`, "m"))
+      const html = NodeFs.readFileSync(report, "utf8")
+      expect(html).toContain("All 8 criteria hold.")
+      expect(html.match(/<svg/g)?.length).toBe(6)
+      expect(found.saturation.timeline.some(({ leased }) => leased === found.saturation.connections)).toBe(true)
+      expect(found.saturation.timeline.some(({ waiting }) => waiting > 0)).toBe(true)
+    }).pipe(Effect.scoped),
   60_000
 )
 

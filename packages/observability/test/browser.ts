@@ -1,4 +1,5 @@
 import * as NodeFs from "node:fs"
+import axe from "axe-core"
 import { Effect } from "effect"
 import { type Browser, chromium, type Page } from "playwright-core"
 
@@ -58,3 +59,25 @@ export const open = (
         return { page, complaints, requests }
       })
   ).pipe(Effect.flatten)
+
+/** What a page has against the accessibility guidelines (WCAG 2.2 AA), contrast of texts among it, as it is drawn now. */
+export const audit = (page: Page) =>
+  Effect.promise(async () => {
+    // By the debugger, which the page's policy does not bind.
+    await page.evaluate(`${axe.source}; 0`)
+    const found = await page.evaluate<ReadonlyArray<readonly [rule: string, where: string]>>(
+      `axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"] }).then(({ violations }) =>
+        violations.flatMap(({ id, nodes }) => nodes.map(({ target, any }) => [id, target.join(" ") + " " + (any[0]?.message ?? "")])))`
+    )
+    return found.map((each) => each.join(": "))
+  })
+
+/** How much of what was there has moved by itself since the page was opened: 0 is nothing, 0.1 is what is felt as unrest. */
+export const shifts = (page: Page) =>
+  Effect.promise(() =>
+    page.evaluate<number>(
+      `new Promise((resolve) => new PerformanceObserver((list) =>
+        resolve(list.getEntries().reduce((sum, { hadRecentInput, value }) => sum + (hadRecentInput ? 0 : value), 0))
+      ).observe({ type: "layout-shift", buffered: true }) ?? setTimeout(resolve, 500, 0))`
+    )
+  )

@@ -5,7 +5,7 @@ import { PgPool } from "@checkpool/pg"
 import { beforeEach, describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer } from "effect"
 import type { Page } from "playwright-core"
-import { browser, executablePath, open } from "./browser.ts"
+import { audit, browser, executablePath, open, shifts } from "./browser.ts"
 import { eventually } from "./eventually.ts"
 import { observedLayer, ServerLive } from "./world.ts"
 
@@ -59,6 +59,8 @@ describe("the live page in a browser", () => {
       yield* says(page, "#batch", "1.0")
       expect(yield* Effect.promise(() => page.isVisible("#lanes"))).toBe(true)
 
+      expect(yield* shifts(page)).toBeLessThan(0.1)
+      expect(yield* audit(page)).toEqual([])
       expect(complaints).toEqual([])
       const origin = yield* url
       expect(requests.filter((request) => !request.startsWith(origin) && !request.startsWith("data:"))).toEqual([])
@@ -92,6 +94,7 @@ describe("the live page in a browser", () => {
       expect(yield* Effect.promise(() => page.evaluate("getComputedStyle(document.body).backgroundColor"))).toBe(
         "rgb(15, 20, 27)"
       )
+      expect(yield* audit(page)).toEqual([])
       const focused = Effect.promise(() =>
         page.evaluate("document.activeElement.className || document.activeElement.id")
       )
