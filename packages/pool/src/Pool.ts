@@ -23,7 +23,8 @@
  *
  *   ¹ and lent at once to the oldest waiter, if somebody waits
  *   ² not to be lent again: idle for too long, past its lifetime or its uses, of an expired generation, invalidated,
- *     refused by the hook or the recycler, above a lowered maximum, or the pool drains
+ *     refused by the hook or the recycler, above a lowered maximum, or the pool drains. Invalidation and a drain also
+ *     end a check and a reset; a drain ends what is being opened, too
  * ```
  *
  * A caller waits for *a* resource, not for *its* resource, and for no longer than the acquire timeout:
@@ -34,6 +35,9 @@
  *     ├──► waits ─┴──► AcquireTimeout, PoolUnavailable, PoolClosed
  *     └──► PoolSaturated, PoolUnavailable, NestedAcquire, PoolClosed: at once
  * ```
+ *
+ * Slots are counted where one would expect a semaphore: the same promise, and first come first served on top (the
+ * package's README says more).
  *
  * @since 0.1.0
  */

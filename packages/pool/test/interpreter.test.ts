@@ -200,6 +200,22 @@ it.scoped("nothing is kept of resources that are gone, however they went", () =>
   })
 )
 
+it.scoped("a start that is over listens to the pool no more, whether it succeeded or was given up", () =>
+  Effect.gen(function* () {
+    const server = new Server()
+    const started = yield* interpret(server, {})
+    yield* started.start("one")
+    expect(started.news.listeners.size).toBe(0)
+    server.opening = Effect.never
+    const starting = yield* interpret(server, {})
+    const start = yield* Effect.fork(starting.start("one"))
+    yield* settle
+    expect(starting.news.listeners.size).toBe(1)
+    yield* Fiber.interrupt(start)
+    expect(starting.news.listeners.size).toBe(0)
+  })
+)
+
 it.scoped("what is due in two months is due then: timers hold no more than 24.8 days", () =>
   Effect.gen(function* () {
     const clock = yield* Effect.clock

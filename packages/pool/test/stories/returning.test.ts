@@ -119,8 +119,14 @@ describe("law 22: a drain ends", () => {
 
   it.scoped("and a lease that ends after it was cut off changes nothing", () =>
     Effect.gen(function* () {
-      const server = new Server()
-      const pool = yield* server.pool()
+      const told: Array<string> = []
+      const pool = yield* new Server().pool({
+        observer: { released: () => told.push("observer") },
+        recycler: () => {
+          told.push("recycler")
+          return Recycler.keep
+        }
+      })
       const go = yield* Deferred.make<void>()
       const borrower = yield* hold(pool, Deferred.await(go))
       const draining = yield* Effect.fork(pool.drain(0))
@@ -131,6 +137,7 @@ describe("law 22: a drain ends", () => {
       yield* Deferred.succeed(go, undefined)
       yield* Fiber.join(borrower)
       expect(pool.unsafeStats()).toEqual(before)
+      expect(told).toEqual([])
     })
   )
 })
