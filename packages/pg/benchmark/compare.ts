@@ -5,6 +5,7 @@
  *
  *     npx tsc -b packages/pg/benchmark && node packages/pg/benchmark/dist/compare.js [rounds] [part of a title]
  */
+import * as Users from "@checkpool/benchmark/Users"
 import { EmbeddedPostgres, TcpRelay } from "@checkpool/embedded"
 import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
@@ -58,28 +59,15 @@ const transaction: Work = {
 /** Does the work `times` times for each user; gives the microseconds for one time. */
 type Variant = (work: Work, users: number, times: number) => Promise<number>
 
-const timed = async (users: number, times: number, run: () => Promise<unknown>): Promise<number> => {
-  const began = process.hrtime.bigint()
-  await run()
-  return Number(process.hrtime.bigint() - began) / 1000 / (users * times)
-}
-
 const client =
   (sql: SqlClient.SqlClient): Variant =>
-  (work, users, times) => {
-    const user = Effect.repeatN(work.effect(sql), times - 1)
-    const all = Effect.forEach(Array.from({ length: users }), () => user, { concurrency: "unbounded", discard: true })
-    return timed(users, times, () => Effect.runPromise(all))
-  }
+  async (work, users, times) =>
+    (await Users.effects(users, times, work.effect(sql))) / 1000
 
 const driver =
   (pool: Pg.Pool, named: boolean): Variant =>
-  (work, users, times) => {
-    const user = async () => {
-      for (let i = 0; i < times; i++) await work.promise(pool, named)
-    }
-    return timed(users, times, () => Promise.all(Array.from({ length: users }, user)))
-  }
+  async (work, users, times) =>
+    (await Users.promises(users, times, () => work.promise(pool, named))) / 1000
 
 const variantsAt = (url: Redacted.Redacted) =>
   Effect.gen(function* () {

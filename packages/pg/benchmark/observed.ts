@@ -6,6 +6,7 @@
  *
  *     npx tsc -b packages/pg/benchmark && node packages/pg/benchmark/dist/observed.js [rounds]
  */
+import * as Users from "@checkpool/benchmark/Users"
 import { EmbeddedPostgres } from "@checkpool/embedded"
 import { PgConnection, PgPool } from "@checkpool/pg"
 import { Pool, Recycler } from "@checkpool/pool"
@@ -18,15 +19,6 @@ type Use = (users: number) => Effect.Effect<unknown, unknown>
 
 /** With one user, who never waits, the work is empty; otherwise it yields once, so that the others come to wait. */
 const work = (users: number) => (users === 1 ? Effect.void : Effect.yieldNow())
-
-const measure = (use: Use, users: number, times: number) =>
-  Effect.promise(async () => {
-    const user = Effect.repeatN(use(users), times - 1)
-    const all = Effect.forEach(Array.from({ length: users }), () => user, { concurrency: "unbounded", discard: true })
-    const began = process.hrtime.bigint()
-    await Effect.runPromise(all)
-    return Number(process.hrtime.bigint() - began) / (users * times)
-  })
 
 const median = (values: ReadonlyArray<number>) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 
@@ -62,7 +54,7 @@ const main = Effect.gen(function* () {
     const samples: [Array<number>, Array<number>] = [[], []]
     for (let round = -3; round < rounds; round++) {
       for (const which of round % 2 === 0 ? ([0, 1] as const) : ([1, 0] as const)) {
-        const nanos = yield* measure(variants[which]!, users, times)
+        const nanos = yield* Effect.promise(() => Users.effects(users, times, variants[which]!(users)))
         if (round >= 0) samples[which].push(nanos)
       }
     }
