@@ -111,10 +111,11 @@ const say = (level, text) => {
   status.dataset.level = level
 }
 
-const drawStatus = ({ atCapacity, max, leased, oldestWait, phase, unavailable, waiting }) => {
+const drawStatus = ({ atCapacity, max, leased, oldestWait, phase, saturated, unavailable, waiting }) => {
   if (unavailable) say("bad", "Down: can't connect to the server")
   else if (phase === "closed") say("warning", "Closed")
-  else if (oldestWait >= 1000) say("bad", "Saturated: callers wait for seconds")
+  else if (saturated) say("bad", "Saturated: callers are turned away")
+  else if (oldestWait >= 1000) say("bad", "Callers wait for seconds")
   else if (atCapacity) say("warning", "The server gives no more connections")
   else if (waiting > 0) say("warning", "Busy: callers wait for a connection")
   else if (leased === max) say("warning", "All connections are in use")

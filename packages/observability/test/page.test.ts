@@ -42,8 +42,9 @@ describe("the live page in a browser", () => {
       const callers = yield* Effect.forkAll(Array.from({ length: 5 }, () => pool.use(() => Deferred.await(free))))
       yield* says(page, "#waiting", "3")
       yield* says(page, "#used", "2")
+      yield* says(page, "#status", "Callers wait for seconds")
       expect(yield* Effect.flip(pool.use(() => Effect.void))).toMatchObject({ _tag: "PoolSaturated" })
-      yield* says(page, "#status", "Saturated: callers wait for seconds")
+      yield* says(page, "#status", "Saturated: callers are turned away")
       yield* says(page, "#events", /Saturated3 wait/)
       expect(yield* Effect.promise(() => page.getAttribute("#gauge", "aria-label"))).toBe(
         "2 in use, 0 idle, 0 connecting, 3 waiting; 2 at most"

@@ -105,6 +105,10 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the ser
         why: expect.stringMatching(/^its generation was ended; lived /),
         level: "info"
       })
+      yield* Effect.ignore(
+        pool.use((connection) => connection.executeCommand("SELECT pg_terminate_backend(pg_backend_pid())"))
+      )
+      yield* ask(`${yield* url}/events`, {}, (text) => /"broke, or was given up \(57P01\); lived /.test(text))
     }).pipe(Effect.provide(observedLayer({ name: "told" })))
   )
 

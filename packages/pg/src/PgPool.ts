@@ -89,7 +89,11 @@ export const make = (config: PgPoolConfig): Effect.Effect<Service, SqlError, Sco
             observing.broke(cause)
             const expires = opened === generation && kindOf(cause) === "failover"
             if (expires) generation++
-            run(Effect.flatMap(Deferred.await(self), (pool) => (expires ? pool.expire : pool.invalidate(connection))))
+            run(
+              Effect.flatMap(Deferred.await(self), (pool) =>
+                expires ? pool.expire : pool.invalidate(connection, cause)
+              )
+            )
           })
           return connection
         })

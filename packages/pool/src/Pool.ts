@@ -89,8 +89,11 @@ export interface Pool<A> {
   readonly use: <B, E, R>(f: (resource: A) => Effect.Effect<B, E, R>) => Effect.Effect<B, E | PoolError, R>
   /** Borrows a resource until the scope closes. */
   readonly get: Effect.Effect<A, PoolError, Scope.Scope>
-  /** Closes this resource instead of lending it again: at once if it is idle, else when it is given back. */
-  readonly invalidate: (resource: A) => Effect.Effect<void>
+  /**
+   * Closes this resource instead of lending it again: at once if it is idle, else when it is given back. Why, an error say,
+   * is the `detail` of its event `Closed`.
+   */
+  readonly invalidate: (resource: A, why?: unknown) => Effect.Effect<void>
   /** The pool's numbers now. */
   readonly stats: Effect.Effect<PoolStats>
   /** The same for readers outside of Effect, such as a metric that is read at scrape time. */
@@ -201,7 +204,7 @@ const fromInterpreter = <A, E, R>(interpreter: Interpreter<A, E, R>, grace: numb
     name,
     use: (f) => Borrowing.use(interpreter, f),
     get: Borrowing.get(interpreter),
-    invalidate: (resource) => interpreter.invalidate(resource),
+    invalidate: (resource, why) => interpreter.invalidate(resource, why),
     stats: Effect.sync(() => interpreter.stats()),
     unsafeStats: () => interpreter.stats(),
     events: Stream.asyncPush<PoolEvent>(

@@ -15,7 +15,7 @@ import * as Data from "effect/Data"
  * - `lifetime`: reached its lifetime
  * - `maxUses`: was lent as often as allowed
  * - `expired`: belongs to a generation that `expire` ended
- * - `invalidated`: a user called `invalidate`
+ * - `invalidated`: a user called `invalidate`; `detail` of the event is what it was given as the reason
  * - `recycled`: the recycler asked for it; `detail` of the event says why
  * - `checkFailed` / `checkTimedOut`: did not pass the check after a silence
  * - `resetFailed` / `resetTimedOut`: could not be made ready for the next borrower

@@ -1,6 +1,7 @@
 /**
  * What becomes of a resource between being lent and being lent again.
  */
+import { PoolEvent } from "@checkpool/pool"
 import { describe, expect, it } from "@effect/vitest"
 import { Context, Effect, Exit, TestClock } from "effect"
 import { hold, id, recorder, Server, settle } from "./server.ts"
@@ -37,19 +38,25 @@ describe("a borrowed resource", () => {
   it.scoped("that was invalidated is closed when it is given back, and at once if it is idle", () =>
     Effect.gen(function* () {
       const server = new Server()
-      const pool = yield* server.pool()
+      const { events, observer } = recorder()
+      const pool = yield* server.pool({ observer })
       yield* pool.use((resource) =>
         Effect.gen(function* () {
-          yield* pool.invalidate(resource)
+          yield* pool.invalidate(resource, "lent")
+          yield* pool.invalidate(resource, "once more")
           expect(resource.open).toBe(true)
         })
       )
       yield* settle
       expect(server.open).toEqual([])
       const resource = yield* pool.use(Effect.succeed)
-      yield* pool.invalidate(resource)
+      yield* pool.invalidate(resource, "idle")
       yield* settle
       expect(server.open).toEqual([])
+      expect(events.filter(PoolEvent.PoolEvent.$is("Closed")).map(({ detail, reason }) => [reason, detail])).toEqual([
+        ["invalidated", "lent"],
+        ["invalidated", "idle"]
+      ])
       // Of one that is gone, or never was the pool's, nothing is left to do.
       yield* pool.invalidate(resource)
       yield* pool.invalidate({ id: 99, open: true })

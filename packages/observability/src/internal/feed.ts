@@ -16,9 +16,15 @@ import { describe } from "./happening.ts"
 /** @internal */
 export interface Message {
   readonly now: number
-  readonly pools: ReadonlyArray<PoolStats & { readonly waits: Histogram | null }>
+  readonly pools: ReadonlyArray<PoolStats & Shown>
   readonly lanes: Lanes | null
   readonly happenings: ReadonlyArray<Entry>
+}
+
+interface Shown {
+  readonly waits: Histogram | null
+  /** Callers are turned away, or have been since the queue was empty last. */
+  readonly saturated: boolean
 }
 
 /** Many of a kind that come together are one entry: `first` stays the same then, while `id` grows. */
@@ -62,12 +68,15 @@ const together = 2000
 export const make = (pools: Pools, interval: number): Effect.Effect<Feed, never, Scope.Scope> =>
   Effect.gen(function* () {
     const happenings: Array<Entry> = []
+    const saturated = new Set<AnyPool>()
     let id = 0
     yield* pools.each((pool) =>
       Stream.runForEach(
         pool.events,
         (event) =>
           Effect.map(now, (at) => {
+            if (event._tag === "Saturated") saturated.add(pool)
+            else if (event._tag === "Relieved") saturated.delete(pool)
             const happening = describe(event)
             const last = happenings.findIndex(
               ({ at: then, pool, what }) => pool === happening.pool && what === happening.what && at - then < together
@@ -78,13 +87,18 @@ export const make = (pools: Pools, interval: number): Effect.Effect<Feed, never,
             if (happenings.length > kept) happenings.shift()
           })
         // Lets it begin to listen, so that nothing is missed from here on.
-      ).pipe(Effect.interruptible, Effect.forkScoped, Effect.zipRight(Effect.yieldNow()))
+      ).pipe(
+        Effect.ensuring(Effect.sync(() => saturated.delete(pool))),
+        Effect.interruptible,
+        Effect.forkScoped,
+        Effect.zipRight(Effect.yieldNow())
+      )
     )
     const messageAfter = (last: number) =>
       Effect.map(now, (now): readonly [Message, number] => [
         {
           now,
-          pools: pools.current().map(numbersOf),
+          pools: pools.current().map((pool) => ({ ...numbersOf(pool), saturated: saturated.has(pool) })),
           lanes: lanes(),
           happenings: happenings.filter(({ id }) => id > last)
         },
@@ -101,7 +115,7 @@ export const make = (pools: Pools, interval: number): Effect.Effect<Feed, never,
 
 const now = Effect.clockWith((clock) => clock.currentTimeMillis)
 
-const numbersOf = (pool: AnyPool): Message["pools"][number] => {
+const numbersOf = (pool: AnyPool): PoolStats & Pick<Shown, "waits"> => {
   const waits = Metric.tagged(PgPoolMetrics.waitTime, PgPoolMetrics.poolNameLabel, pool.name).unsafeValue([])
   return { ...pool.unsafeStats(), waits: { count: waits.count, buckets: [...waits.buckets] } }
 }

@@ -85,8 +85,8 @@ const closeLevels: { readonly [_ in CloseReason]?: Happening["level"] } = {
 }
 
 const closed = (reason: CloseReason, detail: unknown, age: number): string => {
-  const sqlState = SqlState.of(detail)
-  return `${closeReasons[reason]}${sqlState === undefined ? "" : ` (${sqlState})`}; lived ${time(age)}`
+  const code = SqlState.of(detail) ?? systemCode(detail)
+  return `${closeReasons[reason]}${code === undefined ? "" : ` (${code})`}; lived ${time(age)}`
 }
 
 const code = (error: unknown): string => {

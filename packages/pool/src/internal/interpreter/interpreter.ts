@@ -85,10 +85,10 @@ export class Interpreter<A, E, R> {
     else if (state.wakeAt === Number.POSITIVE_INFINITY && this.alarm.at < state.wakeAt) this.alarm.stop()
   }
 
-  invalidate(resource: A): Effect.Effect<void> {
+  invalidate(resource: A, why: unknown): Effect.Effect<void> {
     return Effect.sync(() => {
       const slot = this.jobs.slotOf(resource)
-      if (slot !== undefined) this.step((state, now) => Transition.invalidate(state, now, slot))
+      if (slot !== undefined) this.step((state, now) => Transition.invalidate(state, now, slot, why))
     })
   }
 

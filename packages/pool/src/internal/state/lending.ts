@@ -101,8 +101,8 @@ export const discard = <A>(
 }
 
 /** Close it now, or as soon as it is given back. @internal */
-export const invalidate = <A>(state: State<A>, now: number, slot: Slot.Slot<A>): void =>
-  Supply.doom(state, now, slot, "invalidated")
+export const invalidate = <A>(state: State<A>, now: number, slot: Slot.Slot<A>, why?: unknown): void =>
+  Supply.doom(state, now, slot, "invalidated", why)
 
 /** Nobody holds the slot any more: it is closed, or given to the oldest waiter, or kept. @internal */
 export const place = <A>(state: State<A>, now: number, slot: Slot.Slot<A>): void => {

@@ -61,7 +61,8 @@ export const close = <A>(
   detail?: unknown
 ): void => {
   if (slot.status === Slot.Idle) state.unstack(slot)
-  slot.detail = detail
+  // What it was doomed with says more than what its check or reset says afterwards.
+  slot.detail = slot.doomed === reason ? (slot.detail ?? detail) : detail
   beginClosing(state, now, slot, reason)
   state.commands.push({ _tag: "Close", slot })
   provide(state, now)
@@ -81,9 +82,18 @@ const beginClosing = <A>(state: State<A>, now: number, slot: Slot.Slot<A>, reaso
 }
 
 /** Not to be lent again: closed at once, or when its lease ends. What a check or a reset would say of it matters no more. @internal */
-export const doom = <A>(state: State<A>, now: number, slot: Slot.Slot<A>, reason: CloseReason): void => {
-  if (slot.status === Slot.Leased) slot.doomed ??= reason
-  else if (slot.status !== Slot.Closing) close(state, now, slot, reason)
+export const doom = <A>(
+  state: State<A>,
+  now: number,
+  slot: Slot.Slot<A>,
+  reason: CloseReason,
+  detail?: unknown
+): void => {
+  if (slot.status === Slot.Leased) {
+    if (slot.doomed !== undefined) return
+    slot.doomed = reason
+    slot.detail = detail
+  } else if (slot.status !== Slot.Closing) close(state, now, slot, reason, detail)
 }
 
 /** The slot is given back: its resource has been closed, or closing it took too long. @internal */
