@@ -200,6 +200,21 @@ it.scoped("nothing is kept of resources that are gone, however they went", () =>
   })
 )
 
+it.scoped.each([
+  ["a check", undefined],
+  ["a reset", () => Effect.succeed(Recycler.keep)]
+] as const)("nothing is kept of %s that is over", ([, recycler]) =>
+  Effect.gen(function* () {
+    const interpreter = yield* interpret(new Server(), { checkAfter: 0 }, recycler)
+    yield* Borrowing.use(interpreter, id)
+    yield* Borrowing.use(interpreter, id)
+    yield* settle
+    expect(interpreter.state.counts[Slot.Idle]).toBe(1)
+    // Whose resource it is, and what closes it.
+    expect(interpreter.jobs.size).toBe(2)
+  })
+)
+
 it.scoped("a start that is over listens to the pool no more, whether it succeeded or was given up", () =>
   Effect.gen(function* () {
     const server = new Server()

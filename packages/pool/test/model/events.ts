@@ -21,6 +21,7 @@ export const hear = (world: World, event: PoolEvent): void => {
     case "Unavailable":
       law(!world.unavailable && world.open === 0, "Unavailable twice, or with something open")
       law(world.count("connecting") === 0, "Unavailable with something being opened")
+      law(world.failing?.kind !== "capacity", "Unavailable, although the other side is only full")
       law(
         world.failing?.kind === "fatal" || world.now - world.failing!.since >= world.config.unavailableAfter,
         "Unavailable before its time"

@@ -103,7 +103,7 @@ const wait = <A, B, E, R>(
       const { rejection, slot } = waiter
       // Or a drain without grace has taken it back before this fiber went on.
       if (slot === undefined || slot.status !== Slot.Leased) return refuse(pool, rejection ?? { _tag: "Closed" })
-      pool.news.acquired(pool.now() - waiter.since)
+      if (pool.news.timesWaits) pool.news.acquired(pool.now() - waiter.since)
       return onSlot(slot)
     }
   })
