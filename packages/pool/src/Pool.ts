@@ -81,6 +81,7 @@ export type TypeId = typeof TypeId
  */
 export interface Pool<A> {
   readonly [TypeId]: TypeId
+  /** What its stats, events and errors are told by. */
   readonly name: string
   /**
    * Borrows a resource for the time of an effect: the fast way. The resource is given back however the effect ends.

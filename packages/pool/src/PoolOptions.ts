@@ -210,6 +210,7 @@ export interface Observer {
   readonly acquired?: ((waitMillis: number) => void) | undefined
   /** A lease ended, after this use in ms. */
   readonly released?: ((useMillis: number) => void) | undefined
+  /** Something else happened. */
   readonly event?: ((event: PoolEvent) => void) | undefined
 }
 

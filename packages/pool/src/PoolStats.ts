@@ -37,7 +37,7 @@ export interface PoolStats {
   /** Callers that had to wait, whatever became of them. */
   readonly queued: number
   readonly timedOut: number
-  /** Callers turned away at once: saturated, unavailable, nested or closed. */
+  /** Callers turned away at once (saturated, unavailable, nested, closed), and out of the queue when an outage is found. */
   readonly rejected: number
   readonly opened: number
   readonly closed: number

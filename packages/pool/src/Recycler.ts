@@ -30,6 +30,8 @@ export interface Close {
 }
 
 /**
+ * What a recycler decides.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -57,12 +59,16 @@ export interface Lease {
 export type Recycler<in A> = (resource: A, lease: Lease) => Verdict | Effect.Effect<Verdict, unknown>
 
 /**
+ * The verdict to keep the resource.
+ *
  * @category constructors
  * @since 0.1.0
  */
 export const keep: Verdict = { _tag: "Keep" }
 
 /**
+ * The verdict to close the resource, and why.
+ *
  * @category constructors
  * @since 0.1.0
  */
