@@ -85,7 +85,18 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>(
 }
 
 /** The operations that write. */
-const writes = ["put", "putWrites", "commit", "deleteThread", "copyThread", "forkAt", "deleteForRuns", "prune"] as const
+const writes = [
+  "put",
+  "putWrites",
+  "commit",
+  "deleteThread",
+  "copyThread",
+  "forkAt",
+  "deleteForRuns",
+  "prune",
+  "setTtl",
+  "retain"
+] as const
 
 /**
  * The database did not do what it was asked. The `cause` is the client's error (a `SqlError`), so that what a pool or
@@ -97,7 +108,7 @@ const writes = ["put", "putWrites", "commit", "deleteThread", "copyThread", "for
 export class CheckpointerError extends Schema.TaggedError<CheckpointerError>(
   "@checkpool/checkpoint/CheckpointError/CheckpointerError"
 )("CheckpointerError", {
-  operation: Schema.Literal("setup", "get", "list", "deltaHistory", "threads", "prunePlan", ...writes),
+  operation: Schema.Literal("setup", "get", "list", "deltaHistory", "threads", "prunePlan", "ttl", ...writes),
   cause: Schema.Defect
 }) {
   override get message(): string {

@@ -13,7 +13,7 @@ import * as Gauges from "./internal/gauges.ts"
 
 /**
  * The label that tells operations apart: `put`, `putWrites`, `commit`, `get`, `list`, `deltaHistory`, `deleteThread`,
- * `copyThread`, `forkAt`, `deleteForRuns`, `threads`, `prune`, `prunePlan`.
+ * `copyThread`, `forkAt`, `deleteForRuns`, `threads`, `prune`, `prunePlan`, `setTtl`, `ttl`, `retain`.
  *
  * @since 0.1.0
  * @category labels
@@ -131,3 +131,57 @@ export const queueOldestSeconds: Metric.Metric.Gauge<number> = Metric.fromMetric
  * @category metrics
  */
 export const inFlight: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Gauges.inFlight)
+
+/**
+ * The label that tells how it went: of {@link retentionRuns} the report's `ended`, of {@link retentionThreads} `kept`, `pruned`,
+ * `deleted` or `failed`.
+ *
+ * @since 0.1.0
+ * @category labels
+ */
+export const outcomeLabel = "checkpoint.retention.outcome"
+
+/**
+ * Passes of retention that came to an end, by how. Dry runs are in none of its metrics; how long passes take is in
+ * {@link operationSeconds}, as `retain`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const retentionRuns = Metric.counter("checkpoint.retention.runs", {
+  description: "Passes of retention",
+  incremental: true
+})
+
+/**
+ * Threads that retention has looked at, by what it did. Its failures are here.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const retentionThreads = Metric.counter("checkpoint.retention.threads", {
+  description: "Threads that retention has looked at",
+  incremental: true
+})
+
+/**
+ * Checkpoints that retention has removed.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const retentionCheckpoints = Metric.counter("checkpoint.retention.checkpoints", {
+  description: "Checkpoints that retention has removed",
+  incremental: true
+})
+
+/**
+ * The size of the values and pending writes that retention has removed.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const retentionBytes = Metric.counter("checkpoint.retention.bytes", {
+  description: "Bytes of values and pending writes that retention has removed",
+  incremental: true
+})

@@ -12,6 +12,7 @@ import type * as Stream from "effect/Stream"
 import type { Key, Metadata } from "./Checkpoint.ts"
 import type { ThreadExists } from "./CheckpointError.ts"
 import type { OperationError } from "./Checkpointer.ts"
+import type { Report, RunOptions } from "./Retention.ts"
 
 /**
  * What `forkAt` takes.
@@ -157,6 +158,12 @@ export const defaults: {
  *    after `deleteThread`; and if it was on its way while that one was removed, because of the grace. A grace of 0 gives up
  *    the last of these. A put without a parent is a beginning and has to bring all of its values.
  * 9. `prunePlan` tells what `prune` with these options and no grace would remove if nothing else happened. It changes nothing.
+ * 10. `retain` makes a pass over the threads that it finds due, those that have waited longest first, as `Retention.run` tells.
+ *    Of each one it does what `prune` would do, or removes all of its checkpoints and pending writes at once, if the latest
+ *    `ts` is older than the thread's time to live. Its values then go after the grace, so law 8 holds for that, too; and what
+ *    still continues such a checkpoint fails with `ThreadDeleted`. Two passes never deal with a thread at the same time.
+ * 11. A time to live ends with its thread. It may be set before the thread begins, and is kept for as long as it lasts.
+ *     A copy has none.
  *
  * @since 0.1.0
  * @category models
@@ -179,4 +186,13 @@ export interface Service {
   readonly prune: (options: PruneOptions) => Effect.Effect<PruneReport, OperationError>
   /** Tells what `prune` would remove. */
   readonly prunePlan: (options: PruneOptions) => Effect.Effect<PruneReport, OperationError>
+  /**
+   * Sets how long after its last activity a thread is to be deleted by retention, in the place of the policy's `expireAfter`.
+   * `Infinity`: never. `undefined`: as the policy says.
+   */
+  readonly setTtl: (threadId: string, ttl: Duration.DurationInput | undefined) => Effect.Effect<void, OperationError>
+  /** The thread's own time to live, if it has one. */
+  readonly ttl: (threadId: string) => Effect.Effect<Option.Option<Duration.Duration>, OperationError>
+  /** One pass of retention: see `Retention.run`. */
+  readonly retain: (options: RunOptions) => Effect.Effect<Report, OperationError>
 }

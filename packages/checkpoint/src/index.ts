@@ -23,6 +23,11 @@ export * as Codec from "./Codec.ts"
 /**
  * @since 0.1.0
  */
+export * as Retention from "./Retention.ts"
+
+/**
+ * @since 0.1.0
+ */
 export * as SqlCheckpointer from "./SqlCheckpointer.ts"
 
 /**

@@ -11,6 +11,7 @@ import { life } from "./laws/life.ts"
 import { lists } from "./laws/lists.ts"
 import { pendingWrites } from "./laws/pendingWrites.ts"
 import { prunes } from "./laws/prunes.ts"
+import { retention } from "./laws/retention.ts"
 import { values } from "./laws/values.ts"
 
 /**
@@ -34,6 +35,7 @@ export const suite = <E>(
         deletions,
         life,
         prunes,
+        retention,
         heads
       ])
         laws(it)

@@ -56,6 +56,8 @@ const keys = [
     "checkpool_deleted_threads_by_age",
     "checkpool_deleted_threads_pkey",
     "checkpool_migrations_pkey",
+    "checkpool_retention_by_turn",
+    "checkpool_retention_pkey",
     "checkpool_retired_values_by_age",
     "checkpool_retired_values_pkey"
   ]

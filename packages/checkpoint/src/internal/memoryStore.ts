@@ -5,6 +5,7 @@ import { ThreadDeleted } from "../CheckpointError.ts"
 import * as Filter from "./filter.ts"
 import * as Late from "./late.ts"
 import * as MemoryLife from "./life/memory.ts"
+import type { Turn } from "./life/retentionMemory.ts"
 import type { LifeStore } from "./life/store.ts"
 import { joined, latest, type Space } from "./memorySpace.ts"
 import * as Order from "./order.ts"
@@ -29,6 +30,7 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never, ThreadDel
   }
   /** The greatest id that deleting or pruning a thread has taken along. */
   const deleted = new Map<string, string>()
+  const turns = new Map<string, Turn>()
   const noteGone = (threadId: string, ids: ReadonlyArray<string>): void => {
     const last = latest([...ids, ...definedIn(deleted.get(threadId))])
     if (last !== undefined) deleted.set(threadId, last)
@@ -71,12 +73,13 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never, ThreadDel
       rows.writes.forEach(putWrites)
     })
   return {
-    ...MemoryLife.make(spaces, put, commit, noteGone),
+    ...MemoryLife.make(spaces, put, commit, noteGone, turns),
     put: (rows) => unlessLate("put", Late.refOfPut(rows), () => put(rows)),
     putWrites: (rows) => unlessLate("putWrites", [rows.key], () => putWrites(rows)),
     commit: (rows) => commit(rows),
     deleteThread: (threadId) =>
       Effect.sync(() => {
+        turns.delete(threadId)
         for (const [name, { checkpoints, writes }] of spaces) {
           if (!name.startsWith(joined(threadId, ""))) continue
           noteGone(threadId, [...checkpoints.keys(), ...writes.keys()])

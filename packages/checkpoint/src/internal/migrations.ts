@@ -89,7 +89,16 @@ export const own: Series = {
   retired_at TIMESTAMPTZ NOT NULL,
   PRIMARY KEY (thread_id, checkpoint_ns, channel, version)
 )`,
-      `CREATE INDEX IF NOT EXISTS checkpool_retired_values_by_age ON ${s}.checkpool_retired_values (retired_at)`
+      `CREATE INDEX IF NOT EXISTS checkpool_retired_values_by_age ON ${s}.checkpool_retired_values (retired_at)`,
+      // How long each thread may live, in milliseconds, and who looks after it (see `life/retentionSql.ts`).
+      `CREATE TABLE IF NOT EXISTS ${s}.checkpool_retention (
+  thread_id TEXT PRIMARY KEY,
+  ttl DOUBLE PRECISION,
+  ttl_set_at TIMESTAMPTZ,
+  looked_at TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
+  leased_until TIMESTAMPTZ NOT NULL DEFAULT '-infinity'
+)`,
+      `CREATE INDEX IF NOT EXISTS checkpool_retention_by_turn ON ${s}.checkpool_retention (looked_at)`
     ]
   }
 }

@@ -101,6 +101,8 @@ ${insertCheckpoints(1, unlessAnyIsLate(22, "c.thread_id"))}`
   DELETE FROM ${table("checkpoints")} WHERE thread_id = $1::text RETURNING checkpoint_id
 ), retired AS (
   DELETE FROM ${table("checkpool_retired_values")} WHERE thread_id = $1::text
+), retention AS (
+  DELETE FROM ${table("checkpool_retention")} WHERE thread_id = $1::text
 ), forgotten AS (
   DELETE FROM ${table("checkpool_deleted_threads")} WHERE thread_id IN (
     SELECT thread_id FROM ${table("checkpool_deleted_threads")}

@@ -8,6 +8,7 @@ import { joined, latest, type Space, type Spaces } from "../memorySpace.ts"
 import * as Order from "../order.ts"
 import type { CommitRows, PutRows } from "../record.ts"
 import * as MemoryPrune from "./memoryPrune.ts"
+import * as MemoryRetention from "./retentionMemory.ts"
 import type { LifeStore } from "./store.ts"
 
 /** What is done to whole threads in memory. Each operation is synchronous, so it is atomic. @internal */
@@ -15,10 +16,12 @@ export const make = (
   spaces: Spaces,
   put: (rows: PutRows) => void,
   commit: (rows: CommitRows, name: "put" | "commit") => Effect.Effect<void, ThreadDeleted>,
-  noteGone: (threadId: string, ids: ReadonlyArray<string>) => void
+  noteGone: (threadId: string, ids: ReadonlyArray<string>) => void,
+  turns: Map<string, MemoryRetention.Turn>
 ): LifeStore<never, ThreadDeleted> => {
   const spacesOf = (threadId: string) => [...spaces.values()].filter((space) => space.threadId === threadId)
   return {
+    ...MemoryRetention.make(spaces, turns, noteGone),
     commitAt: (name, rows, expected) =>
       Effect.suspend((): Effect.Effect<void, StaleHead | ThreadDeleted> => {
         const { checkpointId, namespace, threadId } = rows.put.checkpoint

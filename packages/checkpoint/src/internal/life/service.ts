@@ -4,7 +4,6 @@
  * @internal
  */
 import * as Chunk from "effect/Chunk"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -23,7 +22,9 @@ import type { CommitRows } from "../record.ts"
 import * as Record from "../record.ts"
 import type { Store, WriteError } from "../store.ts"
 import * as Fork from "./fork.ts"
-import type { LifeStore, PruneQuery, ThreadsQuery } from "./store.ts"
+import * as Pruning from "./pruning.ts"
+import * as Retention from "./retention.ts"
+import type { LifeStore, ThreadsQuery } from "./store.ts"
 
 /** @internal */
 export const toService = (
@@ -77,7 +78,9 @@ export const toService = (
       () => Operation.listAttributes(options),
       (tell) =>
         Effect.tap(
-          Effect.flatMap(toQuery(options), (query) => prune(store, query, options.grace ?? defaults.grace)),
+          Effect.flatMap(Pruning.toQuery(options), (query) =>
+            Pruning.prune(store, query, options.grace ?? defaults.grace)
+          ),
           ({ checkpoints }) => Effect.sync(() => tell.count(checkpoints))
         )
     ),
@@ -86,9 +89,36 @@ export const toService = (
       "prunePlan",
       () => Operation.listAttributes(options),
       () =>
-        Effect.flatMap(toQuery(options), (query) =>
+        Effect.flatMap(Pruning.toQuery(options), (query) =>
           Effect.map(store.prunePlan(query), (plan): ThreadLife.PruneReport => ({ ...plan, waiting: 0 }))
         )
+    ),
+  setTtl: (threadId, ttl) =>
+    Operation.run(
+      "setTtl",
+      () => Operation.listAttributes({ threadId }),
+      () =>
+        Effect.zipRight(
+          Record.valid([["threadId", threadId]]),
+          store.setTtl(threadId, ttl === undefined ? undefined : Duration.toMillis(ttl))
+        )
+    ),
+  ttl: (threadId) =>
+    Operation.run(
+      "ttl",
+      () => Operation.listAttributes({ threadId }),
+      () =>
+        Effect.zipRight(
+          Record.valid([["threadId", threadId]]),
+          Effect.map(store.ttl(threadId), (ttl) => Option.map(Option.fromNullable(ttl), Duration.millis))
+        )
+    ),
+  retain: (options) =>
+    Operation.run(
+      "retain",
+      () => ({}),
+      (tell) =>
+        Effect.tap(Retention.retain(store, options), ({ checkpoints }) => Effect.sync(() => tell.count(checkpoints)))
     )
 })
 
@@ -105,54 +135,6 @@ export const commitAt = (
   }
   return store.commitAt(name, commit, head)
 }
-
-const toQuery = (options: ThreadLife.PruneOptions): Effect.Effect<PruneQuery, InvalidIdentifier> => {
-  const {
-    batchSize = defaults.batchSize,
-    deltaChannels = [],
-    keepLast = defaults.keepLast,
-    olderThan,
-    threadId
-  } = options
-  return Effect.zipRight(
-    Record.valid([["threadId", threadId]]),
-    Effect.zipRight(
-      Effect.forEach(deltaChannels, (channel) => Record.valid([["channel", channel, "mayBeEmpty"]]), { discard: true }),
-      Effect.map(Clock.currentTimeMillis, (now) => ({
-        threadId,
-        keepLast: Math.max(1, Math.floor(keepLast) || 1),
-        before: olderThan === undefined ? undefined : new Date(now - Duration.toMillis(olderThan)).toISOString(),
-        deltaChannels: [...new Set(deltaChannels)],
-        size: Math.max(1, Math.floor(batchSize) || 1)
-      }))
-    )
-  )
-}
-
-/** The checkpoints first, then the values that these were the last to name. */
-const prune = Effect.fnUntraced(function* (
-  store: LifeStore<CheckpointerError, WriteError>,
-  query: PruneQuery,
-  grace: Duration.DurationInput
-): Effect.fn.Return<ThreadLife.PruneReport, WriteError> {
-  const { size, threadId } = query
-  let [checkpoints, pendingWrites, values, bytes, waiting] = [0, 0, 0, 0, 0]
-  for (let more = true; more; ) {
-    const gone = yield* store.prune(query)
-    checkpoints += gone.checkpoints
-    pendingWrites += gone.pendingWrites
-    bytes += gone.bytes
-    more = gone.checkpoints === size
-  }
-  for (let more = true; more; ) {
-    const gone = yield* store.collect({ threadId, grace: Duration.toMillis(grace), size })
-    values += gone.values
-    bytes += gone.bytes
-    waiting = gone.waiting
-    more = gone.values === size
-  }
-  return { checkpoints, pendingWrites, values, bytes, waiting }
-})
 
 const threads = (
   codec: Codec.Service,

@@ -12,6 +12,7 @@ import * as PgArray from "../pgArray.ts"
 import { quote, type Statements } from "../statements.ts"
 import type { Store, WriteError } from "../store.ts"
 import * as Prune from "./prune.ts"
+import * as Retention from "./retentionSql.ts"
 import type { LifeStore, ThreadsQuery } from "./store.ts"
 import * as ThreadLock from "./threadLock.ts"
 
@@ -102,6 +103,7 @@ ORDER BY page.thread_id`
   }
 
   return {
+    ...Retention.make(sql, schema, exclusively),
     commitAt: (name, rows, expected) =>
       Effect.suspend(() => {
         const { checkpointId, namespace, threadId } = rows.put.checkpoint

@@ -4,6 +4,7 @@ import type { StaleHead, ThreadExists } from "../../CheckpointError.ts"
 import type { PruneReport, ThreadSummary } from "../../ThreadLife.ts"
 import type { CheckpointRow, CommitRows } from "../record.ts"
 import type { Place } from "../store.ts"
+import type { RetentionStore } from "./retentionStore.ts"
 
 /** Makes the fork's row out of its source's and the latest id of their place. @internal */
 export type Fork = (source: CheckpointRow, latestId: string) => CheckpointRow
@@ -36,7 +37,7 @@ export interface CollectQuery {
 }
 
 /** What is done to whole threads. What writes may fail with `W`. @internal */
-export interface LifeStore<E, W = E> {
+export interface LifeStore<E, W = E> extends RetentionStore<E, W> {
   /** Only if that is the latest id; `null`: if there is none. */
   readonly commitAt: (
     name: "put" | "commit",
