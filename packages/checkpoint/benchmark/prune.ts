@@ -1,12 +1,12 @@
 /**
- * What it takes to thin out histories: a thread of 10,000 checkpoints, and a store of 1,000 threads, with the sizes of the
- * tables before and after.
+ * What it takes to thin out histories: a thread of 10,000 checkpoints, and a store of 1,000 threads, one after the other and
+ * by passes of retention, with the sizes of the tables before and after. Half of what retention finds has expired.
  *
- *     tsc -b packages/checkpoint/benchmark && node --expose-gc packages/checkpoint/benchmark/dist/prune.js
+ *     tsc -b packages/checkpoint/benchmark && node --expose-gc packages/checkpoint/benchmark/dist/prune.js [part of a case's name]
  *
  * Checkpoints have five channels of 1 KB, of which each step changes two.
  */
-import { Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+import { Checkpointer, Retention, SqlCheckpointer } from "@checkpool/checkpoint"
 import { EmbeddedPostgres } from "@checkpool/embedded"
 import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
@@ -78,29 +78,53 @@ const timed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     return [result, `${seconds.toFixed(2)} s, heap +${((peak - before) / 2 ** 20).toFixed(0)} MiB`] as const
   })
 
+/** Each thread by itself. */
+const pruneEach = (keepLast: number) =>
+  Effect.flatMap(Checkpointer.Checkpointer, (checkpointer) =>
+    Stream.runForEach(checkpointer.threads(), ({ threadId }) => checkpointer.prune({ threadId, keepLast, grace: 0 }))
+  )
+
+/** Passes until all threads have been looked at. */
+const retainAll = (keepLast: number) =>
+  Effect.repeat(Retention.run({ policy: { prune: { keepLast } }, grace: 0, every: "1 hour" }), {
+    until: ({ ended }) => ended === "Complete"
+  })
+
+/** A time to live that is over, for every other thread. */
+const expireHalf = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) => sql`INSERT INTO checkpool_retention (thread_id, ttl, ttl_set_at)
+    SELECT 't' || t, 1, now() FROM generate_series(1, 1000, 2) t`
+)
+
+const all = ["checkpoints", "checkpoint_blobs", "checkpoint_writes", "checkpool_retention", "checkpool_retired_values"]
+
 const main = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
-  const checkpointer = yield* Checkpointer.Checkpointer
   const row = (...cells: ReadonlyArray<string>) => console.log(`| ${cells.join(" | ")} |`)
   const cases = [
-    { name: "1 thread × 10,000", threads: 1, length: 10_000, keepLast: 10 },
-    { name: "1,000 threads × 50", threads: 1000, length: 50, keepLast: 5 }
+    { name: "1 thread × 10,000", threads: 1, length: 10_000, keepLast: 10, how: pruneEach, begin: Effect.void },
+    { name: "1,000 threads × 50", threads: 1000, length: 50, keepLast: 5, how: pruneEach, begin: Effect.void },
+    { name: "1,000 × 50, retention", threads: 1000, length: 50, keepLast: 5, how: retainAll, begin: Effect.void },
+    { name: "1,000 × 50, half expired", threads: 1000, length: 50, keepLast: 5, how: retainAll, begin: expireHalf }
   ]
-  row("store", "keep last", "before", "prune", "after", "after VACUUM FULL")
-  row("---", "---", "---", "---", "---", "---")
-  for (const { keepLast, length, name, threads } of cases) {
-    yield* sql`TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes`
+  row("store", "keep last", "before", "time, growth of the heap", "after", "again", "after VACUUM FULL")
+  row("---", "---", "---", "---", "---", "---", "---")
+  const asked = cases.filter(({ name }) => name.includes(process.argv[2] ?? ""))
+  for (const { begin, how, keepLast, length, name, threads } of asked) {
+    yield* sql.unsafe(`TRUNCATE ${all.join(", ")}`)
     yield* fill("t", threads, length)
-    yield* sql`VACUUM ANALYZE checkpoints, checkpoint_blobs, checkpoint_writes`
+    yield* begin
+    yield* sql.unsafe(`VACUUM ANALYZE ${all.join(", ")}`)
     const before = yield* sizes
-    const prune = (threadId: string) => checkpointer.prune({ threadId, keepLast, grace: 0 })
-    const [, time] = yield* timed(
-      Stream.runForEach(checkpointer.threads(), ({ threadId }) => prune(threadId)) as Effect.Effect<void, unknown>
-    )
-    yield* sql`VACUUM checkpoints, checkpoint_blobs, checkpoint_writes`
+    const [, time] = yield* timed(how(keepLast))
+    yield* sql.unsafe(`VACUUM ${all.join(", ")}`)
     const after = yield* sizes
-    yield* sql`VACUUM FULL checkpoints, checkpoint_blobs, checkpoint_writes`
-    row(name, String(keepLast), before, time, after, yield* sizes)
+    // There is nothing left to do: what it takes to see that.
+    yield* sql`UPDATE checkpool_retention SET looked_at = '-infinity'`
+    const [, again] = yield* timed(how(keepLast))
+    yield* sql.unsafe(`VACUUM FULL ${all.join(", ")}`)
+    row(name, String(keepLast), before, time, after, again, yield* sizes)
   }
 })
 

@@ -1,4 +1,4 @@
-import { Checkpoint, Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+import { Checkpoint, Checkpointer, type Retention, SqlCheckpointer } from "@checkpool/checkpoint"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
 import { Chunk, Context, Deferred, Effect, Either, Fiber, Layer, Stream, TestServices } from "effect"
@@ -22,7 +22,14 @@ const step = (id: string, parent: Checkpoint.Checkpoint | undefined, bring: Read
     channels.filter((channel) => parent === undefined || bring.includes(channel)).map((c) => [c, channel_versions[c]!])
   )
   return {
-    checkpoint: { v: 4, id, ts: "now", channel_values: channel_versions, channel_versions, versions_seen: {} },
+    checkpoint: {
+      v: 4,
+      id,
+      ts: "2026-01-02T03:04:05.678Z",
+      channel_values: channel_versions,
+      channel_versions,
+      versions_seen: {}
+    },
     metadata: {},
     newVersions
   }
@@ -111,6 +118,13 @@ layer(pool, { memoMap, timeout: "120 seconds" })("threads under concurrent", (it
         const { next, pick } = Random.fromSeed(seed)
         const prefix = yield* Checkpoint.makeId
         const threads = ["x", "y", "z"].map((name) => `${prefix}-${name}`)
+        // Now and then it takes everybody's thread for one that nobody has used for long.
+        const keeping = (keepLast: number, expires: boolean): Retention.RunOptions => ({
+          after: prefix,
+          before: `${prefix}-zz`,
+          batchSize: 2,
+          policy: { prune: { keepLast }, expireAfter: expires ? 0 : undefined }
+        })
         for (let round = 0; round < 4; round++) {
           const act = Effect.gen(function* () {
             const [checkpointer, threadId] = [pick(services), pick(threads)]
@@ -129,7 +143,8 @@ layer(pool, { memoMap, timeout: "120 seconds" })("threads under concurrent", (it
               const parentId = some!.key.checkpointId
               yield* checkpointer.put({ threadId, parentId, ...step(id, some!.checkpoint, bring) })
             } else if (action < 0.65) yield* checkpointer.forkAt({ threadId, checkpointId: some!.key.checkpointId })
-            else if (action < 0.9) yield* checkpointer.prune({ threadId, keepLast: pick([1, 2, 3]), batchSize: 2 })
+            else if (action < 0.8) yield* checkpointer.prune({ threadId, keepLast: pick([1, 2, 3]), batchSize: 2 })
+            else if (action < 0.9) yield* checkpointer.retain(keeping(pick([1, 2, 3]), next() < 0.3))
             else yield* checkpointer.copyThread(threadId, pick(threads))
             expect(yield* torn(checkpointer, threadId)).toEqual([])
           })

@@ -185,10 +185,11 @@ export const retention = (it: Vitest.MethodsNonLive<Checkpointer.Checkpointer>) 
       // What was on its way when the thread expired, and brings nothing along, finds its values.
       yield* put({ threadId: id(1), checkpoint: { ...late!.checkpoint, id: "4" }, newVersions: {} })
       expect((yield* getSome({ threadId: id(1) })).checkpoint.channel_values).toEqual({ a: "2" })
-      expect(yield* on(3)(run({ policy, grace: 0 }))).toMatchObject({ deleted: 0, values: 1, waiting: 0 })
+      const longer = { expireAfter: "30 days" } as const
+      expect(yield* on(6)(run({ policy: longer, grace: 0 }))).toMatchObject({ deleted: 0, values: 1, waiting: 0 })
       expect((yield* getSome({ threadId: id(1) })).checkpoint.channel_values).toEqual({ a: "2" })
       expect(yield* on(6)(run({ policy, grace: 0 }))).toMatchObject({ deleted: 1, values: 1 })
-      expect(yield* run({ policy, grace: 0 })).toMatchObject({ ...nothing, threads: 0 })
+      expect(yield* on(6)(run({ policy, grace: 0 }))).toMatchObject({ ...nothing, threads: 0 })
     })
   )
 
