@@ -64,7 +64,7 @@ line climbs, the sooner callers had their connection; each step to the left on t
   } on ${saturation.connections} connections. ${saturation.maxWaiting} may wait, for ${saturation.acquireTimeoutMillis} ms;
 who comes to a full queue is told so at once. ${saturation.served} were served, ${saturation.unanswered} got no answer.</p>
 <div class="plots"><figure><figcaption>Waiting</figcaption>${Plots.waiting(saturation)}</figure>
-<figure><figcaption>In use</figcaption>${Plots.leased(saturation)}</figure></div>
+<figure><figcaption><i style="background: var(--after)"></i>In use, <i style="background: var(--idle)"></i>idle</figcaption>${Plots.connections(saturation)}</figure></div>
 </section>
 <section aria-labelledby="figures"><h2 id="figures">Figures</h2>
 ${places

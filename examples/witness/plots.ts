@@ -4,7 +4,7 @@
 import * as Plot from "@observablehq/plot"
 import { parseHTML } from "linkedom"
 import { callers, kind } from "./phases.ts"
-import type { Findings, Moment, PhaseResult } from "./result.ts"
+import type { Findings, PhaseResult } from "./result.ts"
 import { bounds } from "./settings.ts"
 
 /** Which colour a phase has, as a variable of the page's style. */
@@ -24,8 +24,8 @@ export const acquisition = (phases: ReadonlyArray<PhaseResult>): string => {
       percent
     }))
   )
-  return draw("How long acquiring a connection took, before and after", {
-    height: 320,
+  return draw("How long acquiring a connection took, before and after", (narrow) => ({
+    height: narrow ? 260 : 320,
     marginLeft: 44,
     marginBottom: 44,
     marginRight: 24,
@@ -33,7 +33,7 @@ export const acquisition = (phases: ReadonlyArray<PhaseResult>): string => {
       type: "log",
       domain: [fastest, 2000],
       label: "milliseconds to acquire a connection →",
-      ticks: decades,
+      ticks: narrow ? decades.filter((_, i) => i % 2 === 1) : decades,
       tickFormat: plain
     },
     y: { domain: [0, 100], label: "↑ % of acquisitions", grid: true, ticks: 5 },
@@ -41,7 +41,7 @@ export const acquisition = (phases: ReadonlyArray<PhaseResult>): string => {
       Plot.ruleX([bounds.acquisitionMillis], { stroke: "var(--bound)", strokeDasharray: "4 4" }),
       Plot.text([`promised: under ${bounds.acquisitionMillis} ms`], {
         x: bounds.acquisitionMillis,
-        y: 4,
+        y: 50,
         textAnchor: "end",
         dx: -6,
         fill: "var(--bound)"
@@ -55,7 +55,7 @@ export const acquisition = (phases: ReadonlyArray<PhaseResult>): string => {
         curve: "step-after"
       })
     ]
-  })
+  }))
 }
 
 const fastest = 0.0001
@@ -64,12 +64,12 @@ const plain = (value: number) => (value < 0.001 ? value.toFixed(4) : String(valu
 
 /** Writes in a second, a bar for each phase. */
 export const throughput = (phases: ReadonlyArray<PhaseResult>): string =>
-  draw("Checkpoints saved in a second, by phase", {
+  draw("Checkpoints saved in a second, by phase", (narrow) => ({
     height: 80 + 34 * phases.length,
-    marginLeft: 170,
+    marginLeft: narrow ? 140 : 170,
     marginBottom: 44,
     marginRight: 56,
-    x: { label: "checkpoints saved in a second →", grid: true, ticks: 5, nice: true },
+    x: { label: "checkpoints saved in a second →", grid: true, ticks: narrow ? 2 : 5, nice: true },
     y: { domain: phases.map(name), label: null, tickSize: 0 },
     marks: [
       Plot.barX(phases, { x: "putsPerSecond", y: name, fill: colour, rx: 3 }),
@@ -82,49 +82,66 @@ export const throughput = (phases: ReadonlyArray<PhaseResult>): string =>
         fill: "currentColor"
       })
     ]
-  })
+  }))
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 })
 
 /** How many callers wait, while far more come than there are connections, from moment to moment. */
 export const waiting = ({ maxWaiting, timeline }: Findings["saturation"]): string =>
-  over(timeline, "waiting", maxWaiting, "callers that wait", "var(--before)")
+  over(
+    timeline.map(({ at, waiting }) => ({ at, n: waiting, colour: "var(--before)" })),
+    maxWaiting,
+    "callers that wait"
+  )
 
-/** How many connections are in use meanwhile. */
-export const leased = ({ connections, timeline }: Findings["saturation"]): string =>
-  over(timeline, "leased", connections, "connections in use", "var(--after)")
+/** How many connections are in use meanwhile, and on top of them how many are idle. */
+export const connections = ({ connections, timeline }: Findings["saturation"]): string =>
+  over(
+    timeline.flatMap(({ at, idle, leased }) => [
+      { at, n: leased, colour: "var(--after)" },
+      { at, n: idle, colour: "var(--idle)" }
+    ]),
+    connections,
+    "connections in use and idle"
+  )
 
 const over = (
-  timeline: ReadonlyArray<Moment>,
-  of: "leased" | "waiting",
+  points: ReadonlyArray<{ readonly at: number; readonly n: number; readonly colour: string }>,
   most: number,
-  label: string,
-  stroke: string
+  label: string
 ): string => {
-  const end = timeline.at(-1)?.at ?? 0
-  return draw(label, {
-    height: 260,
+  const end = points.at(-1)?.at ?? 0
+  return draw(label, (narrow) => ({
+    height: narrow ? 200 : 260,
     marginLeft: 44,
     marginRight: 24,
     marginBottom: 44,
-    x: { domain: [0, Math.max(end, 1)], label: "milliseconds since the first caller came →" },
+    x: { domain: [0, Math.max(end, 1)], ticks: narrow ? 4 : 8, label: "milliseconds since the first caller came →" },
     y: { domain: [0, 1.15 * most], label: `↑ ${label}`, ticks: 5, tickFormat: whole.format, grid: true },
     marks: [
-      Plot.areaY(timeline, { x: "at", y: of, fill: stroke, fillOpacity: 0.3, curve: "step-after" }),
-      Plot.lineY(timeline, { x: "at", y: of, stroke, strokeWidth: 2, curve: "step-after" }),
+      Plot.areaY(points, { x: "at", y: "n", z: "colour", fill: "colour", fillOpacity: 0.6, curve: "step-after" }),
       Plot.ruleY([most], { stroke: "var(--bound)", strokeDasharray: "4 4" }),
       Plot.text([`at most ${most}`], { x: end, y: most, textAnchor: "end", dy: -8, fill: "var(--bound)" })
     ]
-  })
+  }))
 }
 
-/** With a name for those who can't see it; as wide as there is room. */
-const draw = (label: string, options: Plot.PlotOptions): string => {
+/**
+ * With a name for those who can't see it. Drawn twice: for a wide page, and for a phone, where a picture that is scaled down
+ * could not be read. The page's style shows one of them.
+ */
+const draw = (label: string, options: (narrow: boolean) => Plot.PlotOptions): string => {
   const { document } = parseHTML("<!doctype html><html><body></body></html>")
-  const svg = Plot.plot({ document, width: 640, style: { background: "none", color: "currentColor" }, ...options })
-  // The name of the whole says it; those of its parts would be read aloud, too.
-  for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label")
-  svg.setAttribute("role", "img")
-  svg.setAttribute("aria-label", label)
-  return svg.outerHTML
+  const style = { background: "none", color: "currentColor" }
+  return [false, true]
+    .map((narrow) => {
+      const svg = Plot.plot({ document, width: narrow ? 340 : 640, style, ...options(narrow) })
+      // The name of the whole says it; those of its parts would be read aloud, too.
+      for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label")
+      svg.setAttribute("role", "img")
+      svg.setAttribute("aria-label", label)
+      svg.classList.add(narrow ? "narrow" : "wide")
+      return svg.outerHTML
+    })
+    .join("")
 }

@@ -58,6 +58,7 @@ export interface Moment {
   /** Milliseconds since the first caller came. */
   readonly at: number
   readonly leased: number
+  readonly idle: number
   readonly waiting: number
 }
 

@@ -104,8 +104,8 @@ const watch = (timeline: Array<Moment>) =>
     const pool = yield* PgPool.PgPool
     const began = yield* Workload.now
     for (;;) {
-      const { leased, waiting } = pool.unsafeStats()
-      timeline.push({ at: (yield* Workload.now) - began, leased, waiting })
+      const { idle, leased, waiting } = pool.unsafeStats()
+      timeline.push({ at: (yield* Workload.now) - began, leased, idle, waiting })
       yield* Effect.sleep("4 millis")
     }
   })

@@ -15,7 +15,7 @@ const documentOf = (findings: Findings = good) => document(findings, judge(findi
 
 /** The plots, by what they say that they are. */
 const plots = (html: string) =>
-  [...html.matchAll(/<svg[^>]*aria-label="([^"]*)"[\s\S]*?<\/svg>/g)].map(([svg, label]) => ({ svg, label }))
+  [...html.matchAll(/<svg aria-label="([^"]*)"[^>]* wide">[\s\S]*?<\/svg>/g)].map(([svg, label]) => ({ svg, label }))
 
 describe("The document", () => {
   it("asks nobody for anything", () => {
@@ -32,7 +32,7 @@ describe("The document", () => {
       "Checkpoints saved in a second, by phase",
       "Checkpoints saved in a second, by phase",
       "callers that wait",
-      "connections in use"
+      "connections in use and idle"
     ])
     const lines = [...found[0]!.svg.matchAll(/<path d="M(-?[\d.]+)[^>]*stroke="var\(--([a-z-]+)\)"/g)]
     const from = Object.fromEntries(lines.map(([, x, colour = ""]) => [colour, Number(x)]))
@@ -63,7 +63,7 @@ describe("The document", () => {
       const url = pathToFileURL(path).href
       for (const options of [{}, { dark: true, width: 360 }]) {
         const { complaints, page, requests } = yield* open(chromium, url, options)
-        expect(yield* Effect.promise(() => page.locator("svg").count())).toBe(6)
+        expect(yield* Effect.promise(() => page.locator("svg:visible").count())).toBe(6)
         const wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
         expect(yield* Effect.promise(() => page.evaluate(wider))).toBe(false)
         expect(yield* audit(page)).toEqual([])

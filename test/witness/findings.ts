@@ -75,9 +75,9 @@ export const good: Findings = {
     slowestMillis: 170,
     servedAfterwards: true,
     timeline: [
-      { at: 0, leased: 5, waiting: 40 },
-      { at: 100, leased: 5, waiting: 100 },
-      { at: 200, leased: 0, waiting: 0 }
+      { at: 0, leased: 5, idle: 0, waiting: 40 },
+      { at: 100, leased: 5, idle: 0, waiting: 100 },
+      { at: 200, leased: 0, idle: 5, waiting: 0 }
     ],
     left,
     histogram

@@ -70,7 +70,7 @@ it.live(
       expect(err).toMatch(new RegExp(`^With plots: ${report}$`, "m"))
       const html = NodeFs.readFileSync(report, "utf8")
       expect(html).toContain("All 8 criteria hold.")
-      expect(html.match(/<svg/g)?.length).toBe(6)
+      expect(html.match(/<svg/g)?.length).toBe(12)
       expect(found.saturation.timeline.some(({ leased }) => leased === found.saturation.connections)).toBe(true)
       expect(found.saturation.timeline.some(({ waiting }) => waiting > 0)).toBe(true)
     }).pipe(Effect.scoped),
