@@ -3,13 +3,13 @@
  *
  * Histograms and counters are written as things happen, which costs about a microsecond an operation. Gauges are
  * read when somebody asks for them, and cost nothing until then; they are sums (the oldest: the greatest) over all
- * checkpointers that are open. Labels set with `Effect.tagMetrics` around an operation are on its metrics, too.
+ * checkpointers that are open. Each has its unit as the label `unit`, as `@effect/opentelemetry` expects it; labels set with
+ * `Effect.tagMetrics` around an operation are on its metrics, too.
  *
  * @since 0.1.0
  */
 import * as Metric from "effect/Metric"
-import * as MetricBoundaries from "effect/MetricBoundaries"
-import * as Gauges from "./internal/gauges.ts"
+import * as Keys from "./internal/metricKeys.ts"
 
 /**
  * The label that tells operations apart: `put`, `putWrites`, `commit`, `get`, `list`, `deltaHistory`, `deleteThread`,
@@ -49,11 +49,7 @@ export const kindLabel = "checkpoint.error.kind"
  * @since 0.1.0
  * @category metrics
  */
-export const operationSeconds = Metric.histogram(
-  "checkpoint.operation.duration",
-  MetricBoundaries.fromIterable([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10]),
-  "Time of an operation of the checkpointer, in seconds"
-)
+export const operationSeconds = Metric.fromMetricKey(Keys.operationDuration)
 
 /**
  * Operations that failed. An interrupt is no failure.
@@ -61,10 +57,7 @@ export const operationSeconds = Metric.histogram(
  * @since 0.1.0
  * @category metrics
  */
-export const errors = Metric.counter("checkpoint.operation.errors", {
-  description: "Operations of the checkpointer that failed",
-  incremental: true
-})
+export const errors = Metric.fromMetricKey(Keys.operationErrors)
 
 /**
  * The size of the values and pending writes that were read or sent, encoded. Metadata are not in it.
@@ -72,10 +65,7 @@ export const errors = Metric.counter("checkpoint.operation.errors", {
  * @since 0.1.0
  * @category metrics
  */
-export const bytes = Metric.counter("checkpoint.operation.bytes", {
-  description: "Bytes of values that were read or written",
-  incremental: true
-})
+export const bytes = Metric.fromMetricKey(Keys.operationBytes)
 
 /**
  * How many operations went into each statement of group commit.
@@ -83,11 +73,7 @@ export const bytes = Metric.counter("checkpoint.operation.bytes", {
  * @since 0.1.0
  * @category metrics
  */
-export const batchSize = Metric.histogram(
-  "checkpoint.batch.size",
-  MetricBoundaries.fromIterable([1, 2, 4, 8, 16, 32, 64, 128]),
-  "Operations that were sent in one statement"
-)
+export const batchSize = Metric.fromMetricKey(Keys.batchSize)
 
 /**
  * Operations that group commit put back into its queue to try them again.
@@ -95,10 +81,7 @@ export const batchSize = Metric.histogram(
  * @since 0.1.0
  * @category metrics
  */
-export const retries = Metric.counter("checkpoint.batch.retries", {
-  description: "Operations that were queued again after a failure",
-  incremental: true
-})
+export const retries = Metric.fromMetricKey(Keys.batchRetries)
 
 /**
  * Writes that wait for their turn.
@@ -106,7 +89,7 @@ export const retries = Metric.counter("checkpoint.batch.retries", {
  * @since 0.1.0
  * @category metrics
  */
-export const queueLength: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Gauges.queueLength)
+export const queueLength: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Keys.queueLength)
 
 /**
  * Their size in bytes.
@@ -114,7 +97,7 @@ export const queueLength: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Gau
  * @since 0.1.0
  * @category metrics
  */
-export const queueBytes: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Gauges.queueBytes)
+export const queueBytes: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Keys.queueBytes)
 
 /**
  * How long the one that waits longest has been waiting, in seconds: the first sign that a database can't keep up.
@@ -122,7 +105,7 @@ export const queueBytes: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Gaug
  * @since 0.1.0
  * @category metrics
  */
-export const queueOldestSeconds: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Gauges.queueOldest)
+export const queueOldestSeconds: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Keys.queueOldest)
 
 /**
  * Statements of group commit that are on their way to the database.
@@ -130,7 +113,7 @@ export const queueOldestSeconds: Metric.Metric.Gauge<number> = Metric.fromMetric
  * @since 0.1.0
  * @category metrics
  */
-export const inFlight: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Gauges.inFlight)
+export const inFlight: Metric.Metric.Gauge<number> = Metric.fromMetricKey(Keys.inFlight)
 
 /**
  * The label that tells how it went: of {@link retentionRuns} the report's `ended`, of {@link retentionThreads} `kept`, `pruned`,
@@ -148,10 +131,7 @@ export const outcomeLabel = "checkpoint.retention.outcome"
  * @since 0.1.0
  * @category metrics
  */
-export const retentionRuns = Metric.counter("checkpoint.retention.runs", {
-  description: "Passes of retention",
-  incremental: true
-})
+export const retentionRuns = Metric.fromMetricKey(Keys.retentionRuns)
 
 /**
  * Threads that retention has looked at, by what it did. Its failures are here.
@@ -159,10 +139,7 @@ export const retentionRuns = Metric.counter("checkpoint.retention.runs", {
  * @since 0.1.0
  * @category metrics
  */
-export const retentionThreads = Metric.counter("checkpoint.retention.threads", {
-  description: "Threads that retention has looked at",
-  incremental: true
-})
+export const retentionThreads = Metric.fromMetricKey(Keys.retentionThreads)
 
 /**
  * Checkpoints that retention has removed.
@@ -170,10 +147,7 @@ export const retentionThreads = Metric.counter("checkpoint.retention.threads", {
  * @since 0.1.0
  * @category metrics
  */
-export const retentionCheckpoints = Metric.counter("checkpoint.retention.checkpoints", {
-  description: "Checkpoints that retention has removed",
-  incremental: true
-})
+export const retentionCheckpoints = Metric.fromMetricKey(Keys.retentionCheckpoints)
 
 /**
  * The size of the values and pending writes that retention has removed.
@@ -181,7 +155,4 @@ export const retentionCheckpoints = Metric.counter("checkpoint.retention.checkpo
  * @since 0.1.0
  * @category metrics
  */
-export const retentionBytes = Metric.counter("checkpoint.retention.bytes", {
-  description: "Bytes of values and pending writes that retention has removed",
-  incremental: true
-})
+export const retentionBytes = Metric.fromMetricKey(Keys.retentionBytes)

@@ -1,10 +1,11 @@
 import * as NodeFs from "node:fs"
+import { Checkpoint, Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
 import { PrometheusMetrics } from "@checkpool/observability"
 import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
 import { parser } from "@prometheus-io/lezer-promql"
-import { Deferred, Effect, Fiber } from "effect"
+import { Deferred, Effect, Fiber, Layer } from "effect"
 import { parse } from "yaml"
 import { eventually } from "./eventually.ts"
 import { observedLayer, ServerLive } from "./world.ts"
@@ -39,7 +40,7 @@ const namesIn = (expression: string, kinds: ReadonlyArray<string>) => {
   return found
 }
 
-/** A pool that has met all that is counted, and what a scrape shows of it. */
+/** A pool and a checkpointer that have met all that is counted, and what a scrape shows of them. */
 const scraped = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const pool = yield* PgPool.PgPool
@@ -51,11 +52,17 @@ const scraped = Effect.gen(function* () {
   yield* Effect.ignore(pool.use(() => Effect.void))
   yield* Deferred.succeed(free, undefined)
   yield* Fiber.join(callers)
+  const checkpointer = yield* Checkpointer.Checkpointer
+  const checkpoint = yield* Checkpoint.make({ channel_values: { a: "b" }, channel_versions: { a: 1 } })
+  const put = checkpointer.put({ threadId: "t", checkpoint, metadata: {}, newVersions: { a: 1 } })
+  yield* put
+  yield* sql`ALTER TABLE checkpoints RENAME TO gone`
+  yield* Effect.flip(put)
   return yield* PrometheusMetrics.text
 })
 
 layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the dashboard and the alert rules", (it) => {
-  it.effect("ask for metrics and labels that a pool really has", () =>
+  it.effect("ask for metrics and labels that a pool and a checkpointer really have", () =>
     Effect.gen(function* () {
       const text = yield* scraped
       const names = new Set(text.match(/^[a-z]\w*(?=[{ ])/gm))
@@ -63,7 +70,7 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the das
       // Which Prometheus adds.
       for (const label of ["job", "instance"]) labels.add(label)
       expect(rules.length).toBe(6)
-      expect(expressions.length).toBeGreaterThan(30)
+      expect(expressions.length).toBeGreaterThan(40)
       for (const expression of expressions) {
         const asked = namesIn(expression, ["Identifier"])
         expect(asked.size, expression).toBeGreaterThan(0)
@@ -72,6 +79,10 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the das
           expect(labels, `${label} in ${expression}`).toContain(label)
         }
       }
-    }).pipe(Effect.provide(observedLayer({ name: "graphed", maxWaiting: 1 })))
+    }).pipe(
+      Effect.provide(
+        SqlCheckpointer.layer().pipe(Layer.provideMerge(observedLayer({ name: "graphed", maxWaiting: 1 })))
+      )
+    )
   )
 })

@@ -6,9 +6,10 @@
 import * as Effect from "effect/Effect"
 import { globalValue } from "effect/GlobalValue"
 import * as Metric from "effect/Metric"
-import * as MetricKey from "effect/MetricKey"
+import type * as MetricKey from "effect/MetricKey"
 import * as MetricState from "effect/MetricState"
 import type * as Scope from "effect/Scope"
+import * as Keys from "./metricKeys.ts"
 
 /** @internal */
 export interface Reading {
@@ -19,28 +20,15 @@ export interface Reading {
   readonly inFlight: number
 }
 
-/** @internal */
-export const queueLength = MetricKey.gauge("checkpoint.queue.length", { description: "Writes that wait" })
-/** @internal */
-export const queueBytes = MetricKey.gauge("checkpoint.queue.bytes", { description: "Bytes of the writes that wait" })
-/** @internal */
-export const queueOldest = MetricKey.gauge("checkpoint.queue.oldest", {
-  description: "Seconds that the oldest write has been waiting"
-})
-/** @internal */
-export const inFlight = MetricKey.gauge("checkpoint.batch.in_flight", {
-  description: "Statements of group commit on their way"
-})
-
 /** Counts in the gauges until the scope closes. @internal */
 export const register = (read: () => Reading): Effect.Effect<void, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       // The registry never forgets a metric. So it has each once, over what there is at the time.
-      gauge(queueLength, () => sum(({ queued }) => queued))
-      gauge(queueBytes, () => sum(({ queuedBytes }) => queuedBytes))
-      gauge(queueOldest, () => Math.max(0, ...Array.from(open, (read) => read().oldest)) / 1000)
-      gauge(inFlight, () => sum(({ inFlight }) => inFlight))
+      gauge(Keys.queueLength, () => sum(({ queued }) => queued))
+      gauge(Keys.queueBytes, () => sum(({ queuedBytes }) => queuedBytes))
+      gauge(Keys.queueOldest, () => Math.max(0, ...Array.from(open, (read) => read().oldest)) / 1000)
+      gauge(Keys.inFlight, () => sum(({ inFlight }) => inFlight))
       open.add(read)
     }),
     () => Effect.sync(() => open.delete(read))
