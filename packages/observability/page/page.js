@@ -217,11 +217,15 @@ const barRow = () => {
   const row = document.createElement("tr")
   const head = document.createElement("th")
   head.scope = "row"
+  head.textContent = "–"
   const bar = document.createElement("td")
   bar.append(document.createElement("i"))
   row.append(head, bar, document.createElement("td"))
   return row
 }
+
+// As many as there will be, before the first numbers come: so nothing has to move for them.
+byId("waits").append(...Array.from({ length: 12 }, barRow))
 
 const drawTotals = (pool) => {
   write("acquired", count(pool.acquired))
@@ -241,14 +245,22 @@ const drawLanes = (lanes) => {
   write("in-flight", count(lanes.inFlight))
   write("batch", lanes.batches === 0 ? "–" : (lanes.batched / lanes.batches).toFixed(1))
   write("bytes", ...size(lanes.bytes))
+  if (lanes.operations > 0) write("operation", ...time((1000 * lanes.seconds) / lanes.operations))
+  const kinds = Object.entries(lanes.failed)
+  const total = kinds.reduce((sum, [, n]) => sum + n, 0)
+  const which = kinds.map(([kind, n]) => (n === total ? kind : `${count(n)} ${kind}`)).join(", ")
+  write("failed", count(total), total === 0 ? undefined : which)
 }
 
+const noEvents = document.querySelector("#events .none")
 let drawnEvents = ""
 const drawEvents = (name) => {
   const shown = happenings.filter(({ pool }) => pool === name)
   const key = `${name}\n${shown[0]?.id}`
-  if (shown.length === 0 || key === drawnEvents) return
+  if (key === drawnEvents) return
   drawnEvents = key
+  // Nor those of the pool that was shown before.
+  if (shown.length === 0) return byId("events").replaceChildren(noEvents)
   byId("events").replaceChildren(
     ...shown.map(({ at, level, times, what, why }) => {
       const row = document.createElement("tr")

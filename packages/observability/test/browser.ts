@@ -72,12 +72,15 @@ export const audit = (page: Page) =>
     return found.map((each) => each.join(": "))
   })
 
-/** How much of what was there has moved by itself since the page was opened: 0 is nothing, 0.1 is what is felt as unrest. */
-export const shifts = (page: Page) =>
+/**
+ * The most of what was there that has moved at once by itself since the page was opened. A word in the head that gives way to
+ * a longer one is 0.005, a section that makes room for another is 0.05.
+ */
+export const shift = (page: Page) =>
   Effect.promise(() =>
     page.evaluate<number>(
       `new Promise((resolve) => new PerformanceObserver((list) =>
-        resolve(list.getEntries().reduce((sum, { hadRecentInput, value }) => sum + (hadRecentInput ? 0 : value), 0))
+        resolve(Math.max(...list.getEntries().map(({ hadRecentInput, value }) => (hadRecentInput ? 0 : value))))
       ).observe({ type: "layout-shift", buffered: true }) ?? setTimeout(resolve, 500, 0))`
     )
   )

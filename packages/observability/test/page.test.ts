@@ -5,7 +5,7 @@ import { PgPool } from "@checkpool/pg"
 import { beforeEach, describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer } from "effect"
 import type { Page } from "playwright-core"
-import { audit, browser, executablePath, open, shifts } from "./browser.ts"
+import { audit, browser, executablePath, open, shift } from "./browser.ts"
 import { eventually } from "./eventually.ts"
 import { observedLayer, ServerLive } from "./world.ts"
 
@@ -59,8 +59,17 @@ describe("the live page in a browser", () => {
       yield* checkpointer.put({ threadId: "t", checkpoint, metadata: {}, newVersions: { a: 1 } })
       yield* says(page, "#batch", "1.0")
       expect(yield* Effect.promise(() => page.isVisible("#lanes"))).toBe(true)
+      yield* says(page, "#operation", /^\d+ (µs|ms)$/)
+      yield* says(page, "#failed", "0")
+      yield* pool.use((connection) => connection.executeCommand("ALTER TABLE checkpoints RENAME TO gone"))
+      yield* Effect.flip(checkpointer.put({ threadId: "t", checkpoint, metadata: {}, newVersions: {} }))
+      yield* says(page, "#failed", "1 refused")
 
-      expect(yield* shifts(page)).toBeLessThan(0.1)
+      // Of a pool to which nothing has happened, not what has happened to the one before.
+      expect(yield* Effect.promise(() => page.evaluate(`drawEvents("another"), byId("events").textContent`))).toBe(
+        "Nothing has happened yet."
+      )
+      expect(yield* shift(page)).toBeLessThan(0.01)
       expect(yield* audit(page)).toEqual([])
       expect(complaints).toEqual([])
       const origin = yield* url

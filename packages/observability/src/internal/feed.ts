@@ -50,6 +50,11 @@ interface Lanes {
   readonly batches: number
   readonly batched: number
   readonly bytes: number
+  /** Since the start: operations that succeeded, and the seconds that they took together. */
+  readonly operations: number
+  readonly seconds: number
+  /** Operations that failed since the start, by kind of error. */
+  readonly failed: Readonly<Record<string, number>>
 }
 
 /** @internal */
@@ -128,13 +133,25 @@ const lanes = (): Lanes | null => {
   const counter = (state: MetricState.MetricState.Untyped) =>
     MetricState.isCounterState(state) ? Number(state.count) : 0
   if (!series.some(({ metricKey }) => metricKey.name === "checkpoint.queue.length")) return null
+  const histogram = (of: "count" | "sum") => (state: MetricState.MetricState.Untyped) =>
+    MetricState.isHistogramState(state) ? state[of] : 0
+  const failed: Record<string, number> = {}
+  for (const { metricKey, metricState } of series) {
+    if (metricKey.name !== "checkpoint.operation.errors") continue
+    const label = (name: string) => metricKey.tags.find(({ key }) => key === name)?.value
+    const kind = label("checkpoint.error.kind") ?? label("error.type") ?? "other"
+    failed[kind] = (failed[kind] ?? 0) + counter(metricState)
+  }
   return {
     queued: sum("checkpoint.queue.length", gauge),
     queuedBytes: sum("checkpoint.queue.bytes", gauge),
     oldest: sum("checkpoint.queue.oldest", gauge),
     inFlight: sum("checkpoint.batch.in_flight", gauge),
-    batches: sum("checkpoint.batch.size", (state) => (MetricState.isHistogramState(state) ? state.count : 0)),
-    batched: sum("checkpoint.batch.size", (state) => (MetricState.isHistogramState(state) ? state.sum : 0)),
-    bytes: sum("checkpoint.operation.bytes", counter)
+    batches: sum("checkpoint.batch.size", histogram("count")),
+    batched: sum("checkpoint.batch.size", histogram("sum")),
+    bytes: sum("checkpoint.operation.bytes", counter),
+    operations: sum("checkpoint.operation.duration", histogram("count")),
+    seconds: sum("checkpoint.operation.duration", histogram("sum")),
+    failed
   }
 }
