@@ -1,4 +1,4 @@
-import { Checkpointer, Codec } from "@checkpool/checkpoint"
+import { Checkpointer, CheckpointMetrics, Codec } from "@checkpool/checkpoint"
 import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Metric, MetricState, Scope, Stream, TestClock } from "effect"
@@ -6,12 +6,15 @@ import * as GroupCommit from "../src/internal/groupCommit.ts"
 import * as Operation from "../src/internal/operation.ts"
 import type { Statements } from "../src/internal/statements.ts"
 
-/** What an exporter sees: the states of a metric by the values of its labels. */
+/** What an exporter sees: the states of a metric by the values of its labels but for the unit. */
 const exported = (name: string): Record<string, MetricState.MetricState.Untyped> =>
   Object.fromEntries(
     Metric.unsafeSnapshot()
       .filter(({ metricKey }) => metricKey.name === name)
-      .map(({ metricKey, metricState }) => [metricKey.tags.map(({ value }) => value).join(" "), metricState])
+      .map(({ metricKey, metricState }) => [
+        metricKey.tags.flatMap(({ key, value }) => (key === "unit" ? [] : [value])).join(" "),
+        metricState
+      ])
   )
 
 const numbers = (name: string): Record<string, number> =>
@@ -38,6 +41,28 @@ const growth = (name: string, before: Record<string, number>): Record<string, nu
       .map(([labels, count]) => [labels, count - (before[labels] ?? 0)] as const)
       .filter(([, count]) => count !== 0)
   )
+
+it("the metrics have units in the words of OpenTelemetry, one and the same wherever they are written", () => {
+  for (const metric of Object.values(CheckpointMetrics)) if (typeof metric !== "string") metric.unsafeValue([])
+  const series = Metric.unsafeSnapshot().flatMap(({ metricKey: { name, tags } }) =>
+    name.startsWith("checkpoint.") ? [`${name} ${tags.find(({ key }) => key === "unit")?.value}`] : []
+  )
+  expect([...new Set(series)].sort()).toEqual([
+    "checkpoint.batch.in_flight {statement}",
+    "checkpoint.batch.retries {operation}",
+    "checkpoint.batch.size {operation}",
+    "checkpoint.operation.bytes By",
+    "checkpoint.operation.duration s",
+    "checkpoint.operation.errors {operation}",
+    "checkpoint.queue.bytes By",
+    "checkpoint.queue.length {operation}",
+    "checkpoint.queue.oldest s",
+    "checkpoint.retention.bytes By",
+    "checkpoint.retention.checkpoints {checkpoint}",
+    "checkpoint.retention.runs {run}",
+    "checkpoint.retention.threads {thread}"
+  ])
+})
 
 describe("the metrics of operations", () => {
   const tag = { threadId: "t", checkpointId: "1", taskId: "task" }

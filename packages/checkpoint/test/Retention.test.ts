@@ -125,7 +125,12 @@ describe("a pass of retention", () => {
     Object.fromEntries(
       Metric.unsafeSnapshot().flatMap(({ metricKey, metricState }) =>
         metricKey.name === `checkpoint.retention.${name}` && MetricState.isCounterState(metricState)
-          ? [[metricKey.tags.map(({ value }) => value).join(), Number(metricState.count)]]
+          ? [
+              [
+                metricKey.tags.flatMap(({ key, value }) => (key === "unit" ? [] : [value])).join(),
+                Number(metricState.count)
+              ]
+            ]
           : []
       )
     )
