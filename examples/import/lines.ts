@@ -29,15 +29,15 @@ export const importLines = Effect.fnUntraced(function* (table: string) {
     const words = next.reduce((sum, { line }) => sum + (line.match(/\w+/g)?.length ?? 0), state.words)
     state = { lines: state.lines + next.length, words }
     yield* sql.withTransaction(
-      Effect.zipRight(
-        Effect.zipRight(sql`INSERT INTO ${sql(table)} ${sql.insert(next)}`, takesTime),
-        progress.save(state)
-      )
+      Effect.gen(function* () {
+        yield* sql`INSERT INTO ${sql(table)} ${sql.insert(next)}`
+        yield* Console.log(`sent up to line ${state.lines}`)
+        // A good moment for a kill: neither the lines nor the state are committed.
+        yield* Effect.sleep("20 millis")
+        yield* progress.save(state)
+      })
     )
     yield* Console.log(`stored up to line ${state.lines}`)
   }
   yield* Console.log(`ends: ${state.lines} lines, ${state.words} words`)
 })
-
-/** A kill is likely to come here: lines are sent, and neither they nor the state are committed. */
-const takesTime = Effect.sleep("20 millis")

@@ -46,7 +46,7 @@ const show = (url: Redacted.Redacted) =>
     yield* Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE ${sql(`${schema}.lines`)} (n INT PRIMARY KEY, line TEXT)`
-      yield* importer(url, schema, "first", "stored up to line 2000")
+      yield* importer(url, schema, "first", "sent up to line 2000")
       yield* importer(url, schema, "second")
       const stored = yield* sql<{ line: string }>`SELECT line FROM ${sql(`${schema}.lines`)} ORDER BY n`
       const equal = stored.length === source.length && stored.every(({ line }, i) => line === source[i])
