@@ -194,6 +194,18 @@ describe("the signal of a run", () => {
     })
   )
 
+  it("is still heard by one call when another one with the same signal has ended", () =>
+    locked("one of two", async (saver) => {
+      const controller = new AbortController()
+      const { signal } = controller
+      const waiting = saver.getTuple({ ...thread, signal }).catch((error) => error)
+      await until(async () => (await running("one of two")) > 0)
+      await expect(saver.getTuple({ configurable: { thread_id: "\0" }, signal })).rejects.toThrow("NUL")
+      const reason = new Error("the user left")
+      controller.abort(reason)
+      expect(await waiting).toBe(reason)
+    }))
+
   it("rejects a put at once, which is then stored whole or not at all", () =>
     locked("aborted put", async (saver, unlock) => {
       const controller = new AbortController()
