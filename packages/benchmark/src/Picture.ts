@@ -25,6 +25,8 @@ export const draw = (bars: ReadonlyArray<Bar>, { colours, label }: Options): str
   const rows = [...new Set(bars.map(({ row }) => row))]
   const names = Object.keys(colours)
   const values = bars.flatMap(({ high, low, target }) => [low, high, target ?? 1])
+  // With room for the figures beside the bars.
+  const domain = [Math.min(1, ...values), 1.3 * Math.max(...values)] as const
   const { document } = parseHTML("<!doctype html><html><body></body></html>")
   const svg = Plot.plot({
     document,
@@ -35,11 +37,10 @@ export const draw = (bars: ReadonlyArray<Bar>, { colours, label }: Options): str
     marginBottom: 45,
     x: {
       type: "log",
-      // With room for the figures beside the bars.
-      domain: [Math.min(1, ...values), 1.3 * Math.max(...values)],
+      domain,
       label: `${label}; red: the target`,
       labelAnchor: "center",
-      ticks: [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200],
+      ticks: [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200].filter((tick) => tick >= domain[0] && tick <= domain[1]),
       tickFormat: (times: number) => `${times}×`,
       grid: true
     },
