@@ -86,7 +86,8 @@ FROM mine WHERE r.thread_id = mine.thread_id AND NOT (done AND is_over)`
   const setTtl = `INSERT INTO ${retention} (thread_id, ttl, ttl_set_at) VALUES ($1::text, $2::float8, now())
 ON CONFLICT (thread_id) DO UPDATE SET ttl = EXCLUDED.ttl, ttl_set_at = EXCLUDED.ttl_set_at`
 
-  // One statement, so all of it or nothing; under the thread's lock. The grace of all values begins now.
+  // One statement, so all of it or nothing; under the thread's lock. The grace of all values begins now. Who sets a time to
+  // live at this moment is not waited for, because it may wait for the lock.
   const isDue = "EXISTS (SELECT FROM due)"
   const expire = `WITH due AS MATERIALIZED (
   SELECT FROM (SELECT ${lastActivity("$1::text")} AS last) AS activity WHERE last <> '' AND last COLLATE "C" < $2::text
@@ -97,7 +98,9 @@ ON CONFLICT (thread_id) DO UPDATE SET ttl = EXCLUDED.ttl, ttl_set_at = EXCLUDED.
 ), retired AS (
   DELETE FROM ${table("checkpool_retired_values")} WHERE thread_id = $1::text AND ${isDue}
 ), settled AS (
-  UPDATE ${retention} SET ttl = NULL WHERE thread_id = $1::text AND ${isDue}
+  UPDATE ${retention} SET ttl = NULL WHERE thread_id IN (
+    SELECT thread_id FROM ${retention} WHERE thread_id = $1::text AND ${isDue} FOR UPDATE SKIP LOCKED
+  )
 ), remembered AS (
   INSERT INTO ${table("checkpool_deleted_threads")} AS old (thread_id, last_checkpoint_id)
   SELECT $1::text, max(checkpoint_id COLLATE "C")
