@@ -231,7 +231,7 @@ const pauseAfter = (troubles: number): Duration.Duration =>
 const log = (report: Report): Effect.Effect<void> => {
   const { bytes, checkpoints, deleted, dryRun, duration, ended, failed, pruned, threads } = report
   const message =
-    `Retention ${dryRun ? "(dry run) " : ""}looked at ${threads} threads in ${Duration.format(duration)}: ` +
+    `Retention ${dryRun ? "(dry run) " : ""}looked at ${threads} threads in ${Math.round(Duration.toMillis(duration))} ms: ` +
     `${pruned} pruned, ${deleted} deleted, ${failed} failed; ${checkpoints} checkpoints and ${bytes} bytes gone (${ended})`
   const isIdle = pruned + deleted + failed === 0 && (ended === "Complete" || ended === "MaxThreads")
   return isIdle ? Effect.logDebug(message) : Effect.logInfo(message)

@@ -6,6 +6,8 @@ import {
   Effect,
   Exit,
   Layer,
+  Logger,
+  LogLevel,
   Metric,
   MetricState,
   Schedule,
@@ -84,7 +86,7 @@ describe("retention in the background", () => {
       const onReport = () => (at.length === 4 ? Effect.die("a bug in the hook") : Effect.void)
       yield* Layer.build(
         Retention.layer({ policy: {}, schedule: Schedule.spaced("1 minute"), onReport }).pipe(Layer.provide(layer))
-      )
+      ).pipe(Logger.withMinimumLogLevel(LogLevel.None))
       for (let second = 0; second < 250; second++) yield* TestClock.adjust("1 second")
       // After the failures 1, 2 and 4 seconds more. The fourth is well, and the hook's failure the first one again.
       expect(at).toEqual([0, 61_000, 123_000, 187_000, 248_000])
