@@ -19,7 +19,7 @@ import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import { listen } from "./internal/listen.ts"
 import * as Pools from "./Pools.ts"
 
 /**
@@ -223,18 +223,13 @@ const watch = (pool: Pools.AnyPool): Effect.Effect<Watch, never, Scope.Scope> =>
           break
       }
     }
-    // The events of a pool that was closed before end at once.
-    yield* Stream.runForEach(pool.events, (event) => Effect.map(now, (now) => note(event, now))).pipe(
-      Effect.zipRight(
-        Effect.map(now, (now) => {
-          since.closed ??= now
-        })
-      ),
-      Effect.interruptible,
-      Effect.forkScoped
+    yield* listen(
+      pool,
+      (event) => Effect.map(now, (now) => note(event, now)),
+      Effect.map(now, (now) => {
+        since.closed ??= now
+      })
     )
-    // Lets it begin to listen, so that nothing is missed from here on.
-    yield* Effect.yieldNow()
     return { pool, since }
   })
 

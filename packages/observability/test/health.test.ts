@@ -110,12 +110,15 @@ it.live("routes answer 200 and 503; on the way down it is not ready first, and s
     const stopping = HealthCheck.layerShutdown("1 second").pipe(Layer.provideMerge(server))
     const context = yield* Layer.buildWithScope(stopping, scope)
     const status = (path: string) =>
-      Effect.map(HttpClient.get(path), ({ status }) => status).pipe(Effect.scoped, Effect.provide(context))
-    expect(yield* status("/health/live")).toBe(200)
-    expect(yield* status("/health/ready")).toBe(200)
+      Effect.map(HttpClient.get(path), ({ headers, status }) => [status, headers["cache-control"]]).pipe(
+        Effect.scoped,
+        Effect.provide(context)
+      )
+    expect(yield* status("/health/live")).toEqual([200, "no-store"])
+    expect(yield* status("/health/ready")).toEqual([200, "no-store"])
     const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
-    yield* eventually(status("/health/ready"), (status) => status === 503)
-    expect(yield* status("/health/live")).toBe(200)
+    yield* eventually(status("/health/ready"), ([status]) => status === 503)
+    expect(yield* status("/health/live")).toEqual([200, "no-store"])
     // The pool ends last.
     expect(yield* pool.use(() => Effect.succeed("lent"))).toBe("lent")
     yield* Fiber.join(closing)

@@ -1,4 +1,5 @@
 import { request } from "node:http"
+import { connect } from "node:net"
 import { ObservabilityServer } from "@checkpool/observability"
 import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
@@ -86,6 +87,10 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the ser
       expect(headers["content-security-policy"]).toMatch(
         /^default-src 'none'; script-src 'sha256-[^']+'; style-src 'sha256-[^']+'; connect-src 'self'; img-src data:;/
       )
+      expect(headers["content-security-policy"]).toMatch(
+        /; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$/
+      )
+      expect(headers).toMatchObject({ "cache-control": "no-store", "x-content-type-options": "nosniff" })
       expect(text).not.toMatch(/(?:src|href)="(?:https?:)?\/\//)
     }).pipe(Effect.provide(observedLayer()))
   )
@@ -96,7 +101,8 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the ser
       yield* pool.use(() => Effect.void)
       yield* pool.expire
       yield* pool.use(() => Effect.void)
-      const { text } = yield* ask(`${yield* url}/events`, {}, (text) => /Connection closed/.test(text))
+      const { headers, text } = yield* ask(`${yield* url}/events`, {}, (text) => messages(text).length > 2)
+      expect(headers).toMatchObject({ "content-type": "text/event-stream", "cache-control": "no-store" })
       const told = messages(text)
       expect(told[0].pools).toMatchObject([{ name: "told", max: 4, acquired: 2, waits: { count: 2 } }])
       const happenings = told.flatMap(({ happenings }) => happenings)
@@ -105,14 +111,23 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the ser
         why: expect.stringMatching(/^its generation was ended; lived /),
         level: "info"
       })
+      // Each once, however many messages there are.
+      expect(happenings.length).toBe(new Set(happenings.map(({ id }) => id)).size)
       yield* Effect.ignore(
         pool.use((connection) => connection.executeCommand("SELECT pg_terminate_backend(pg_backend_pid())"))
       )
       yield* ask(`${yield* url}/events`, {}, (text) => /"broke, or was given up \(57P01\); lived /.test(text))
-    }).pipe(Effect.provide(observedLayer({ name: "told" })))
+    }).pipe(Effect.provide(observedLayer({ name: "told" }, { interval: "5 millis" })))
   )
 
-  it.effect("ends with its scope although a page is open, is not ready first, and the pool ends last", () =>
+  it.effect("tells who comes what there is at once, and not after the interval", () =>
+    Effect.gen(function* () {
+      const { text } = yield* ask(`${yield* url}/events`, {}, (text) => text.endsWith("\n\n"))
+      expect(messages(text)).toMatchObject([{ pools: [{ name: "at once" }] }])
+    }).pipe(Effect.provide(observedLayer({ name: "at once" }, { interval: "1 hour" })))
+  )
+
+  it.effect("ends with its scope although a page is open and a request is half sent, is not ready first", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const context = yield* Layer.buildWithScope(observedLayer({}, { shutdownDelay: "1 second" }), scope)
@@ -127,11 +142,15 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the ser
         )
       )
       yield* Deferred.await(heard)
+      const half = connect(Number(new URL(at).port), "127.0.0.1")
+      const cut = new Promise((resolve) => half.on("error", resolve).on("close", resolve))
+      half.write("GET / HTTP/1.1\r\n")
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
       const { text } = yield* eventually(ask(`${at}/health/ready`), ({ status }) => status === 503)
       expect(JSON.parse(text)).toMatchObject({ status: "fail", problems: [{ problem: "stopping" }] })
       yield* Fiber.join(closing)
       yield* Fiber.join(page)
+      yield* Effect.promise(() => cut)
       expect(yield* Effect.flip(ask(at))).toMatchObject({ code: "ECONNREFUSED" })
     })
   )
@@ -154,6 +173,7 @@ describe("the names that a request may ask by", () => {
     "attacker.example",
     "127.0.0.1.attacker.example",
     "localhost.attacker.example:80",
+    "unknown",
     "a@127.0.0.1",
     "[::1].x"
   ])("%s is none", (host) => expect(Hosts.isAllowed(host, ["known"])).toBe(false))

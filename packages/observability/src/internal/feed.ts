@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import type { AnyPool, Pools } from "../Pools.ts"
 import type { Happening } from "./happening.ts"
 import { describe } from "./happening.ts"
+import { listen } from "./listen.ts"
 
 /** @internal */
 export interface Message {
@@ -76,28 +77,20 @@ export const make = (pools: Pools, interval: number): Effect.Effect<Feed, never,
     const saturated = new Set<AnyPool>()
     let id = 0
     yield* pools.each((pool) =>
-      Stream.runForEach(
-        pool.events,
-        (event) =>
-          Effect.map(now, (at) => {
-            if (event._tag === "Saturated") saturated.add(pool)
-            else if (event._tag === "Relieved") saturated.delete(pool)
-            const happening = describe(event)
-            const last = happenings.findIndex(
-              ({ at: then, pool, what }) => pool === happening.pool && what === happening.what && at - then < together
-            )
-            const [before] = last < 0 ? [] : happenings.splice(last, 1)
-            id++
-            happenings.push({ ...happening, id, at, first: before?.first ?? id, times: (before?.times ?? 0) + 1 })
-            if (happenings.length > kept) happenings.shift()
-          })
-        // Lets it begin to listen, so that nothing is missed from here on.
-      ).pipe(
-        Effect.ensuring(Effect.sync(() => saturated.delete(pool))),
-        Effect.interruptible,
-        Effect.forkScoped,
-        Effect.zipRight(Effect.yieldNow())
-      )
+      listen(pool, (event) =>
+        Effect.map(now, (at) => {
+          if (event._tag === "Saturated") saturated.add(pool)
+          else if (event._tag === "Relieved") saturated.delete(pool)
+          const happening = describe(event)
+          const last = happenings.findIndex(
+            ({ at: then, pool, what }) => pool === happening.pool && what === happening.what && at - then < together
+          )
+          const [before] = last < 0 ? [] : happenings.splice(last, 1)
+          id++
+          happenings.push({ ...happening, id, at, first: before?.first ?? id, times: (before?.times ?? 0) + 1 })
+          if (happenings.length > kept) happenings.shift()
+        })
+      ).pipe(Effect.zipRight(Effect.addFinalizer(() => Effect.sync(() => saturated.delete(pool)))))
     )
     const messageAfter = (last: number) =>
       Effect.map(now, (now): readonly [Message, number] => [
