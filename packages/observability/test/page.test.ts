@@ -12,6 +12,9 @@ import { observedLayer, ServerLive } from "./world.ts"
 const text = (page: Page, selector: string) =>
   Effect.promise(() => page.textContent(selector).then((text) => text ?? ""))
 
+/** What a script of ours says in the page, between two of its messages. */
+const run = (page: Page, script: string) => Effect.promise(() => page.evaluate<unknown>(script))
+
 /** Waits until the page says so. */
 const says = (page: Page, selector: string, expected: string | RegExp) =>
   eventually(text(page, selector), (text) => (typeof expected === "string" ? text === expected : expected.test(text)))
@@ -49,10 +52,14 @@ describe("the live page in a browser", () => {
       expect(yield* Effect.promise(() => page.getAttribute("#gauge", "aria-label"))).toBe(
         "2 in use, 0 idle, 0 connecting, 3 waiting; 2 at most"
       )
+      expect(yield* run(page, `document.querySelector("#gauge .used").style.width`)).toBe("100%")
       yield* Deferred.succeed(free, undefined)
       yield* Fiber.join(callers)
       yield* says(page, "#status", "Fine")
       yield* says(page, "#events", /Relievedafter [\d.]+ m?s; 1 turned away/)
+      yield* says(page, "#rate-top", /^at most [1-9]/)
+      const longest = `Math.max(...Array.from(document.querySelectorAll("#waits i"), (i) => parseFloat(i.style.width)))`
+      expect(yield* run(page, longest)).toBeGreaterThan(0)
 
       const checkpointer = yield* Checkpointer.Checkpointer
       const checkpoint = yield* Checkpoint.make({ channel_values: { a: "b" }, channel_versions: { a: 1 } })
@@ -66,9 +73,7 @@ describe("the live page in a browser", () => {
       yield* says(page, "#failed", "1 refused")
 
       // Of a pool to which nothing has happened, not what has happened to the one before.
-      expect(yield* Effect.promise(() => page.evaluate(`drawEvents("another"), byId("events").textContent`))).toBe(
-        "Nothing has happened yet."
-      )
+      expect(yield* run(page, `drawEvents("another"), byId("events").textContent`)).toBe("Nothing has happened yet.")
       expect(yield* shift(page)).toBeLessThan(0.01)
       expect(yield* audit(page)).toEqual([])
       expect(complaints).toEqual([])
@@ -89,6 +94,10 @@ describe("the live page in a browser", () => {
       yield* eventually(pool.use((connection) => connection.ping).pipe(Effect.exit), (exit) => exit._tag === "Success")
       yield* says(page, "#status", "Fine")
       yield* says(page, "#idle", "2")
+      const status = `byId("status").textContent`
+      expect(yield* run(page, `drawStatus({ ...latest.pools[0], unavailable: true }), ${status}`)).toMatch(/^Down/)
+      expect(yield* run(page, `source.dispatchEvent(new Event("error")), ${status}`)).toMatch(/^Connection .* lost/)
+      yield* says(page, "#status", "Fine")
     }).pipe(Effect.provide(WorldLive))
   )
 
