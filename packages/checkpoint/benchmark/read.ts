@@ -2,7 +2,7 @@
  * What it costs to read checkpoints, all variants from the same rows.
  */
 import { medianTime, sideBySide } from "@checkpool/benchmark/SideBySide"
-import type { Checkpointer } from "@checkpool/checkpoint"
+import type { Checkpoint, Checkpointer } from "@checkpool/checkpoint"
 import { SqlClient } from "@effect/sql"
 import type { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres"
 import { Chunk, Effect, Option, Stream } from "effect"
@@ -77,11 +77,15 @@ const flat = (times: ReadonlyMap<string, number>): Row.Goal => {
   return { text: `≤ 1.1× the time at 10 (${growth.toFixed(2)}×)`, reached: 1.1 / growth }
 }
 
-/** What has been found, as far as both have a form for it. */
+/** What has been found, in a form for both: all that a reader gets, so that none of them leaves out any work. */
 interface Found {
-  readonly id: string
-  readonly values: Readonly<Record<string, unknown>>
+  readonly checkpoint: unknown
+  readonly metadata: unknown
+  readonly parentId: string | undefined
+  readonly pendingWrites: ReadonlyArray<unknown>
 }
+
+type StockTuple = NonNullable<Awaited<ReturnType<PostgresSaver["getTuple"]>>>
 
 const agree = (many: ReadonlyArray<unknown>): void => {
   const sorted = (_: string, value: unknown) =>
@@ -94,16 +98,11 @@ const agree = (many: ReadonlyArray<unknown>): void => {
 
 const getWithStock = async (saver: PostgresSaver, threadId: string): Promise<Found> => {
   const found = await saver.getTuple({ configurable: { thread_id: threadId, checkpoint_ns: "" } })
-  return { id: found!.checkpoint.id, values: found!.checkpoint.channel_values }
+  return foundByStock(found!)
 }
 
 const get = (ours: Checkpointer.Service, threadId: string): Promise<Found> =>
-  Effect.runPromise(
-    Effect.map(ours.get({ threadId }), (found) => {
-      const { checkpoint } = Option.getOrThrow(found)
-      return { id: checkpoint.id, values: checkpoint.channel_values }
-    })
-  )
+  Effect.runPromise(Effect.map(ours.get({ threadId }), (found) => foundByUs(Option.getOrThrow(found))))
 
 const listWithStock = async (
   saver: PostgresSaver,
@@ -112,9 +111,7 @@ const listWithStock = async (
 ): Promise<ReadonlyArray<Found>> => {
   const all: Array<Found> = []
   const configurable = { thread_id: threadId, ...(namespace === undefined ? {} : { checkpoint_ns: namespace }) }
-  for await (const { checkpoint } of saver.list({ configurable }, { limit: 10 })) {
-    all.push({ id: checkpoint.id, values: checkpoint.channel_values })
-  }
+  for await (const tuple of saver.list({ configurable }, { limit: 10 })) all.push(foundByStock(tuple))
   return all
 }
 
@@ -125,6 +122,20 @@ const list = (
 ): Promise<ReadonlyArray<Found>> =>
   Effect.runPromise(
     Effect.map(Stream.runCollect(ours.list({ threadId, namespace, limit: 10 })), (all) =>
-      Chunk.toReadonlyArray(all).map(({ checkpoint }) => ({ id: checkpoint.id, values: checkpoint.channel_values }))
+      Chunk.toReadonlyArray(all).map(foundByUs)
     )
   )
+
+const foundByStock = (tuple: StockTuple): Found => ({
+  checkpoint: tuple.checkpoint,
+  metadata: tuple.metadata,
+  parentId: tuple.parentConfig?.configurable?.checkpoint_id,
+  pendingWrites: tuple.pendingWrites ?? []
+})
+
+const foundByUs = (tuple: Checkpoint.CheckpointTuple): Found => ({
+  checkpoint: tuple.checkpoint,
+  metadata: tuple.metadata,
+  parentId: Option.getOrUndefined(tuple.parentId),
+  pendingWrites: tuple.pendingWrites.map(({ channel, taskId, value }) => [taskId, channel, value])
+})

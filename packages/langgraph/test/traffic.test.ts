@@ -1,4 +1,5 @@
 import { getEventListeners } from "node:events"
+import { Checkpointer } from "@checkpool/checkpoint"
 import { describe, expect, it } from "@effect/vitest"
 import { AIMessage, type BaseMessage, HumanMessage } from "@langchain/core/messages"
 import {
@@ -12,6 +13,7 @@ import {
   StateGraph
 } from "@langchain/langgraph"
 import { emptyCheckpoint, uuid6 } from "@langchain/langgraph-checkpoint"
+import { Context, Effect, Layer, Stream } from "effect"
 import Pg from "pg"
 import { CheckpoolSaver } from "../src/index.ts"
 import { newSchema, query, server } from "./server.ts"
@@ -97,6 +99,26 @@ describe("each operation", () => {
     expect(all).toEqual(configs.toReversed())
     expect(pages).toBe(3)
     await saver.end()
+  })
+
+  it("of a list closes what the list has opened when it is left before its end", async () => {
+    let closed = 0
+    const watched = Layer.map(Checkpointer.layerMemory, (context) => {
+      const memory = Context.get(context, Checkpointer.Checkpointer)
+      const list: typeof memory.list = (options) =>
+        Stream.ensuring(
+          memory.list(options),
+          Effect.sync(() => closed++)
+        )
+      return Context.make(Checkpointer.Checkpointer, { ...memory, list })
+    })
+    await using saver = new CheckpoolSaver(watched)
+    await chain(saver, 2)
+    for await (const _ of saver.list(thread)) {
+      expect(closed).toBe(0)
+      break
+    }
+    expect(closed).toBe(1)
   })
 })
 
