@@ -180,7 +180,7 @@ describe("the signal of a run", () => {
   /** A saver whose tables are locked until `unlock` or the end of `f`. */
   const locked = async (
     name: string,
-    f: (saver: CheckpoolSaver, unlock: () => Promise<unknown>) => Promise<void>
+    f: (saver: CheckpoolSaver, unlock: () => Promise<unknown>, schema: string) => Promise<void>
   ): Promise<void> => {
     const schema = newSchema()
     await using saver = CheckpoolSaver.fromConnString(server.url, { schema, applicationName: name, maxConnections: 2 })
@@ -189,7 +189,7 @@ describe("the signal of a run", () => {
     await locker.connect()
     try {
       await locker.query(`BEGIN; LOCK TABLE "${schema}".checkpoints`)
-      await f(saver, () => locker.query("COMMIT"))
+      await f(saver, () => locker.query("COMMIT"), schema)
     } finally {
       await locker.end()
     }
@@ -226,6 +226,24 @@ describe("the signal of a run", () => {
       const reason = new Error("the user left")
       controller.abort(reason)
       expect(await waiting).toBe(reason)
+    }))
+
+  it("rejects in the same turn of the event loop, without waiting for the server", () =>
+    locked("aborted at once", async (saver, _, schema) => {
+      // Its client waits for the server to take note.
+      const pool = new Pg.Pool({ connectionString: server.url, application_name: "aborted at once" })
+      await using overPool = new CheckpoolSaver(pool, undefined, { schema, setup: "none" })
+      const controller = new AbortController()
+      const { signal } = controller
+      const reason = new Error("the user left")
+      const at = { configurable: { thread_id: "1", checkpoint_id: "1" }, signal }
+      const calls = [saver.getTuple(at), saver.putWrites(at, [["a", 1]], "task"), overPool.getTuple(at)]
+      const results = calls.map((call) => call.catch((error) => error))
+      await until(async () => (await running("aborted at once")) === 3)
+      controller.abort(reason)
+      const late = new Promise((resolve) => setImmediate(resolve, "late"))
+      const all = await Promise.all(results.map((result) => Promise.race([result, late])))
+      expect(all).toEqual([reason, reason, reason])
     }))
 
   it("rejects a put at once, which is then stored whole or not at all", () =>
