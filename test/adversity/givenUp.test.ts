@@ -31,14 +31,17 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("what is
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const pool = yield* PgPool.PgPool
-        const rows = yield* sql`SELECT generate_series(1, 1000) AS n`.stream.pipe(
-          Stream.tap(() => watch.outside.terminateAll),
-          Stream.take(1),
-          Stream.runCollect
-        )
-        expect(rows.length).toBe(1)
-        yield* answers
-        expect(yield* pool.stats).toMatchObject({ opened: 2, closed: 1 })
+        // The end of the connection comes with the server's last words, or somewhat later.
+        for (let round = 1; round <= 10; round++) {
+          const rows = yield* sql`SELECT generate_series(1, 1000) AS n`.stream.pipe(
+            Stream.tap(() => watch.outside.terminateAll),
+            Stream.take(1),
+            Stream.runCollect
+          )
+          expect(rows.length).toBe(1)
+          yield* answers
+          expect(yield* pool.stats).toMatchObject({ opened: round + 1, closed: round })
+        }
         yield* watch.report({ failures: 0 })
       })
     )

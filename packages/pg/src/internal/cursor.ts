@@ -95,12 +95,15 @@ const close = (session: Session, open: Open): Effect.Effect<void> => {
     if (open.reading) open.onAnswer = () => resume(Effect.void)
     else resume(Effect.void)
   })
-  const closed = Effect.suspend(() =>
-    // It may have ended by itself, also badly and unnoticed: between two reads.
-    session.broken !== undefined || !Driver.isBusy(session.pg)
-      ? Effect.void
-      : Effect.async<void>((resume) => Driver.closeCursor(session.pg, open.cursor, () => resume(Effect.void)))
-  )
+  const closed = Effect.suspend(() => {
+    if (session.broken !== undefined) return Effect.void
+    if (Driver.isBusy(session.pg)) {
+      return Effect.async<void>((resume) => Driver.closeCursor(session.pg, open.cursor, () => resume(Effect.void)))
+    }
+    if (Driver.isReady(session.pg)) return Effect.void
+    // It has ended badly between two reads, where nobody heard of it. The end of the connection may still be on its way.
+    return Effect.async<void>((resume) => Driver.whenQuiet(session.pg, () => resume(Effect.void)))
+  })
   return Effect.suspend(() =>
     Cancel.bounded(
       session,
