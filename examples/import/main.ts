@@ -5,15 +5,15 @@
  *
  * It starts itself twice as a process of its own, and kills the first one with SIGKILL.
  */
-import { spawn } from "node:child_process"
-import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { SqlCheckpointer } from "@checkpool/checkpoint"
 import { EmbeddedPostgres } from "@checkpool/embedded"
 import { PgPool } from "@checkpool/pg"
+import { NodeRuntime } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
-import { Effect, Layer, Option, Redacted } from "effect"
+import { Console, Effect, Layer, Redacted } from "effect"
+import * as Worker from "../worker.ts"
 import { importLines, source } from "./lines.ts"
 
 const program = fileURLToPath(import.meta.url)
@@ -26,19 +26,12 @@ const live = (url: Redacted.Redacted, schema: string) =>
 
 /** Imports in a process of its own, and tells what that says; kills it when it has said so. */
 const importer = (url: Redacted.Redacted, schema: string, name: string, killAt?: string) =>
-  Effect.promise(async () => {
-    const env = { ...process.env, CHECKPOOL_IMPORT: JSON.stringify([Redacted.value(url), schema]) }
-    const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "inherit"] })
-    const exited = new Promise<number | null>((resolve) => child.on("close", resolve))
-    const lines: Array<string> = []
-    for await (const line of createInterface({ input: child.stdout })) {
-      lines.push(line)
-      if (line === killAt) child.kill("SIGKILL")
-    }
-    const code = await exited
-    if (killAt === undefined && code !== 0) throw new Error(`the import ended with ${code}`)
-    console.log(`${name} process: ${lines[0]}, ${lines.at(-1)}${killAt === undefined ? "" : "; killed"}`)
-  })
+  Effect.flatMap(
+    Effect.promise((signal) =>
+      Worker.run(program, { env: { CHECKPOOL_IMPORT: JSON.stringify([Redacted.value(url), schema]) }, killAt, signal })
+    ),
+    (lines) => Console.log(`${name} process: ${lines[0]}, ${lines.at(-1)}${killAt === undefined ? "" : "; killed"}`)
+  )
 
 const show = (url: Redacted.Redacted) =>
   Effect.gen(function* () {
@@ -50,7 +43,7 @@ const show = (url: Redacted.Redacted) =>
       yield* importer(url, schema, "second")
       const stored = yield* sql<{ line: string }>`SELECT line FROM ${sql(`${schema}.lines`)} ORDER BY n`
       const equal = stored.length === source.length && stored.every(({ line }, i) => line === source[i])
-      console.log(
+      yield* Console.log(
         `The table has ${stored.length} lines: ${equal ? "each line of the file, once" : "not those of the file"}.`
       )
     }).pipe(
@@ -67,14 +60,14 @@ const main = Effect.gen(function* () {
     const [url, schema] = JSON.parse(given) as [url: string, schema: string]
     return yield* Effect.provide(importLines(`${schema}.lines`), live(Redacted.make(url), schema))
   }
-  const { values } = parseArgs({ options: { url: { type: "string" } } })
-  const url = Option.fromNullable(values.url)
-  return yield* Option.isSome(url)
-    ? show(Redacted.make(url.value))
+  const { values } = yield* Effect.try({
+    try: () => parseArgs({ options: { url: { type: "string" } } }),
+    catch: () => new Error("Usage: main.js [--url postgres://user:password@host:5432/database]")
+  })
+  return yield* values.url !== undefined
+    ? show(Redacted.make(values.url))
     : Effect.scoped(Effect.flatMap(EmbeddedPostgres.make(), ({ url }) => show(url)))
 })
 
-Effect.runPromise(main).catch((error) => {
-  console.error(error)
-  process.exitCode = 1
-})
+// Ctrl-C ends it in order: the schema is dropped, and the server stopped.
+NodeRuntime.runMain(main)

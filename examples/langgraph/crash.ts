@@ -2,11 +2,10 @@
  * A process is killed in the middle of a run, and a second one finishes it from the database. With `durability: "sync"` a
  * step begins only once the one before it is stored, so no finished step is done twice.
  */
-import { spawn } from "node:child_process"
-import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { CheckpoolSaver } from "@checkpool/langgraph"
 import { Annotation, END, START, StateGraph } from "@langchain/langgraph"
+import * as Worker from "../worker.ts"
 import type { Example } from "./stage.ts"
 
 const chapters = 12
@@ -36,22 +35,10 @@ export const worker = async (url: string, schema: string): Promise<void> => {
   process.stdout.write(`finished ${done.join(" ")}\n`)
 }
 
-/** Starts a worker and gives the lines that it wrote; kills it when one of them says so. */
-const start = async (url: string, schema: string, killAt?: string): Promise<ReadonlyArray<string>> => {
-  const child = spawn(process.execPath, [fileURLToPath(new URL("./main.js", import.meta.url)), "crash"], {
-    env: { ...process.env, CHECKPOOL_CRASH_WORKER: JSON.stringify([url, schema]) },
-    stdio: ["ignore", "pipe", "inherit"]
-  })
-  const exited = new Promise<number | null>((resolve) => child.on("close", resolve))
-  const lines: Array<string> = []
-  for await (const line of createInterface({ input: child.stdout })) {
-    lines.push(line)
-    if (line === killAt) child.kill("SIGKILL")
-  }
-  const code = await exited
-  if (killAt === undefined && code !== 0) throw new Error(`the worker ended with ${code}`)
-  return lines
-}
+const program = fileURLToPath(new URL("./main.js", import.meta.url))
+
+const start = (url: string, schema: string, killAt?: string) =>
+  Worker.run(program, { args: ["crash"], env: { CHECKPOOL_CRASH_WORKER: JSON.stringify([url, schema]) }, killAt })
 
 export const crash: Example = async ({ say, schema, url }) => {
   const first = await start(url, schema, "begin 6")

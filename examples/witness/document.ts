@@ -10,16 +10,15 @@ import type { Verdict } from "./verdict.ts"
 export const document = (findings: Findings, verdicts: ReadonlyArray<Verdict>, at: Date): string => {
   const { phases, pool, saturation, seconds, server, settings } = findings
   const failed = verdicts.filter(({ passed }) => !passed).length
-  const places = [
-    ["direct", server.embedded ? "On loopback" : "At the URL"],
-    ["relay", `${settings.roundTripMillis} ms away`]
-  ] as const
+  const titles = {
+    direct: server.embedded ? "On loopback" : "At the URL",
+    relay: `${settings.roundTripMillis} ms away`
+  }
+  const places = (["direct", "relay"] as const)
+    .map((place) => ({ title: titles[place], phases: phases.filter((phase) => phase.place === place) }))
+    .filter(({ phases }) => phases.length > 0)
   const inPlaces = (plot: (phases: ReadonlyArray<PhaseResult>) => string) =>
-    places
-      .map(([place, title]) => [title, phases.filter((phase) => phase.place === place)] as const)
-      .filter(([, phases]) => phases.length > 0)
-      .map(([title, phases]) => `<figure><figcaption>${title}</figcaption>${plot(phases)}</figure>`)
-      .join("")
+    places.map(({ phases, title }) => `<figure><figcaption>${title}</figcaption>${plot(phases)}</figure>`).join("")
   const kinds = new Map(phases.map((phase) => [Plots.name(phase), phase]))
   return `<!doctype html>
 <html lang="en">
@@ -67,11 +66,7 @@ who comes to a full queue is told so at once. ${saturation.served} were served, 
 <figure><figcaption><i style="background: var(--after)"></i>In use, <i style="background: var(--idle)"></i>idle</figcaption>${Plots.connections(saturation)}</figure></div>
 </section>
 <section aria-labelledby="figures"><h2 id="figures">Figures</h2>
-${places
-  .map(([place, title]) => [title, phases.filter((phase) => phase.place === place)] as const)
-  .filter(([, phases]) => phases.length > 0)
-  .map(([title, phases]) => `<h3>${title}</h3>${table(head, phases.map(row), "figures")}`)
-  .join("")}
+${places.map(({ phases, title }) => `<h3>${title}</h3>${table(head, phases.map(row), "figures")}`).join("")}
 <p>Milliseconds. Acquisition: from asking for a connection to having an open one; put: from the call to its success.</p>
 </section>
 </main>

@@ -8,8 +8,11 @@ import type { Findings, PhaseResult } from "./result.ts"
 import { bounds } from "./settings.ts"
 
 /** Which colour a phase has, as a variable of the page's style. */
-export const colour = ({ callers, groupCommit, mode }: PhaseResult): string =>
-  `var(--${groupCommit ? "grouped" : mode === "before" ? (callers === 1 ? "before-alone" : "before") : callers <= 10 ? "after" : "crowd"})`
+export const colour = ({ callers, groupCommit, max, mode }: PhaseResult): string => {
+  if (groupCommit) return "var(--grouped)"
+  if (mode === "before") return callers === 1 ? "var(--before-alone)" : "var(--before)"
+  return callers <= max ? "var(--after)" : "var(--crowd)"
+}
 
 export const name = (phase: PhaseResult): string => `${kind(phase)}, ${callers(phase)}`
 

@@ -8,7 +8,6 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -188,8 +187,8 @@ export const make = (options: LayerOptions): Effect.Effect<void, never, Checkpoi
         troubles = report.ended === "Saturated" || report.ended === "Failed" ? troubles + 1 : 0
         return Effect.zipRight(log(report), onReport(report))
       }),
+      // Also if what it was waiting for was interrupted. When it is interrupted itself, nothing of this runs any more.
       Effect.catchAllCause((cause) => {
-        if (Cause.isInterrupted(cause)) return Effect.failCause(cause)
         troubles++
         return Effect.logWarning("Retention failed and will try again", cause)
       }),

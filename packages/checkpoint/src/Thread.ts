@@ -210,9 +210,13 @@ export const make = <A, I, RM = never>(options: Options<A, I, RM>): Thread<A, RM
         const head = yield* latest
         const before = Option.isNone(head) ? Option.none<A>() : Option.some((yield* toSaved(head.value)).state)
         const state = yield* f(before)
-        yield* put(state, head, Option.match(head, { onNone: () => null, onSome: ({ key }) => key.checkpointId }))
+        const expected = Option.match(head, { onNone: () => null, onSome: ({ key }) => key.checkpointId })
+        yield* Effect.catchTag(put(state, head, expected), "StaleHead", (error) => Effect.fail(new Conflict(error)))
         return state
-      }).pipe(Effect.retry({ schedule: conflicts, while: isStale })),
+      }).pipe(
+        Effect.retry({ schedule: conflicts, while: (error) => error instanceof Conflict }),
+        Effect.mapError((error) => (error instanceof Conflict ? error.error : error))
+      ),
     history: Stream.unwrap(
       Effect.map(Checkpointer, (checkpointer) =>
         Stream.mapEffect(checkpointer.list({ ...place, writes: false }), toSaved)
@@ -236,8 +240,13 @@ export const make = <A, I, RM = never>(options: Options<A, I, RM>): Thread<A, RM
   }
 }
 
-const isStale = (error: unknown): error is StaleHead =>
-  typeof error === "object" && error !== null && "_tag" in error && error._tag === "StaleHead"
+/** Somebody has saved in the meantime. The application's own `f` may fail with a `StaleHead`, too, of another thread. */
+class Conflict {
+  readonly error: StaleHead
+  constructor(error: StaleHead) {
+    this.error = error
+  }
+}
 
 // Who comes in between has a few milliseconds' lead; with jitter, those who collide once need not do so again.
 const conflicts = Schedule.intersect(Schedule.jittered(Schedule.exponential("5 millis")), Schedule.recurs(10))

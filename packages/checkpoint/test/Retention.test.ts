@@ -73,6 +73,7 @@ describe("retention in the background", () => {
       const passes = [
         Effect.fail(unwell),
         Effect.die("a bug"),
+        Effect.interrupt,
         Effect.succeed({ ...report, ended: "Saturated" as const }),
         Effect.succeed(report)
       ]
@@ -83,13 +84,13 @@ describe("retention in the background", () => {
           passes[n - 1] ?? Effect.succeed(report)
         )
       )
-      const onReport = () => (at.length === 4 ? Effect.die("a bug in the hook") : Effect.void)
+      const onReport = () => (at.length === 5 ? Effect.die("a bug in the hook") : Effect.void)
       yield* Layer.build(
         Retention.layer({ policy: {}, schedule: Schedule.spaced("1 minute"), onReport }).pipe(Layer.provide(layer))
       ).pipe(Logger.withMinimumLogLevel(LogLevel.None))
-      for (let second = 0; second < 250; second++) yield* TestClock.adjust("1 second")
-      // After the failures 1, 2 and 4 seconds more. The fourth is well, and the hook's failure the first one again.
-      expect(at).toEqual([0, 61_000, 123_000, 187_000, 248_000])
+      for (let second = 0; second < 320; second++) yield* TestClock.adjust("1 second")
+      // After the failures 1, 2, 4 and 8 seconds more. The fifth is well, and the hook's failure the first one again.
+      expect(at).toEqual([0, 61_000, 123_000, 187_000, 255_000, 316_000])
     })
   )
 

@@ -1,4 +1,4 @@
-import { Checkpointer, SqlCheckpointer, Thread } from "@checkpool/checkpoint"
+import { CheckpointError, Checkpointer, SqlCheckpointer, Thread } from "@checkpool/checkpoint"
 import { describe, expect, layer as sharedLayer } from "@effect/vitest"
 import { Chunk, Effect, Layer, Option, Ref, Schema, Stream, TestServices } from "effect"
 import { memoMap, stock } from "./database.ts"
@@ -76,6 +76,27 @@ const suite = <E>(name: string, layer: Layer.Layer<Checkpointer.Checkpointer, E>
           expect(yield* Effect.flip(update)).toBe("no")
           expect(yield* Ref.get(tries)).toBe(1)
           expect(yield* thread.load).toEqual(Option.none())
+        })
+      )
+
+      it.effect("does not take a conflict of the application's own for one of the update", () =>
+        Effect.gen(function* () {
+          const [thread, other] = [yield* fresh, yield* fresh].map((id) => Thread.make({ id, state: State }))
+          const tries = yield* Ref.make(0)
+          const stale = new CheckpointError.StaleHead({
+            threadId: other!.id,
+            namespace: "",
+            expected: "1",
+            actual: "2"
+          })
+          const update = thread!.update(() =>
+            Effect.zipRight(
+              Ref.update(tries, (n) => n + 1),
+              Effect.fail(stale)
+            )
+          )
+          expect(yield* Effect.flip(update)).toBe(stale)
+          expect(yield* Ref.get(tries)).toBe(1)
         })
       )
 

@@ -251,6 +251,22 @@ describe("an Effect application", () => {
   })
 })
 
+it("leaves half of a pg.Pool to others, however many put at once", async () => {
+  const pool = newPool({ max: 4 })
+  await using saver = new CheckpoolSaver(pool, undefined, { schema: newSchema() })
+  await saver.setup()
+  let most = 0
+  pool.on("acquire", () => {
+    most = Math.max(most, pool.totalCount - pool.idleCount)
+  })
+  await Promise.all(
+    Array.from({ length: 200 }, (_, i) =>
+      saver.put({ configurable: { thread_id: `${i}` } }, emptyCheckpoint(), metadata, {})
+    )
+  )
+  expect(most).toBe(2)
+})
+
 it("lets a program exit that never ends it, once its connections have been idle", async () => {
   const program = fileURLToPath(new URL("./fixtures/forgetful.mjs", import.meta.url))
   const env = { ...process.env, SAVER_SCHEMA: newSchema(), SAVER_URL: server.url }

@@ -56,29 +56,40 @@ export interface Pools {
  *   const { url } = yield* ObservabilityServer.make(pools, { port: 0 })
  *   const pool = yield* Pool.make({ name: "late", acquire: Effect.succeed("resource"), max: 1 })
  *   yield* pools.add(pool)
- *   const metrics = yield* Effect.promise(() => fetch(`${url}/health/ready`))
- *   return metrics.status
+ *   const answer = yield* Effect.promise(() => fetch(`${url}/health/ready`))
+ *   return answer.status
  * }).pipe(Effect.scoped)
  *
  * console.log(await Effect.runPromise(program)) // 200
  * ```
  */
 export const make: Effect.Effect<Pools> = Effect.sync(() => {
-  const members = new Set<AnyPool>()
+  const members = new Set<Member>()
   const watchers = new Set<Watcher>()
+  // One may go while others are still being told of it.
+  const begin = ({ scopes, watch }: Watcher, member: Member) =>
+    Effect.flatMap(Scope.make(), (scope) => {
+      if (!members.has(member)) return Effect.void
+      scopes.set(member, scope)
+      return Scope.extend(watch(member.pool), scope)
+    })
   return {
-    current: () => [...members],
+    current: () => Array.from(members, ({ pool }) => pool),
     add: (pool) =>
       Effect.asVoid(
         Effect.acquireRelease(
           Effect.suspend(() => {
-            members.add(pool)
-            return Effect.forEach([...watchers], (watcher) => begin(watcher, pool))
+            const member = { pool }
+            members.add(member)
+            return Effect.as(
+              Effect.forEach([...watchers], (watcher) => begin(watcher, member)),
+              member
+            )
           }),
-          () =>
+          (member) =>
             Effect.suspend(() => {
-              members.delete(pool)
-              return Effect.forEach([...watchers], (watcher) => end(watcher, pool))
+              members.delete(member)
+              return Effect.forEach([...watchers], (watcher) => end(watcher, member))
             })
         )
       ),
@@ -89,14 +100,14 @@ export const make: Effect.Effect<Pools> = Effect.sync(() => {
             const watcher: Watcher = { watch, scopes: new Map() }
             watchers.add(watcher)
             return Effect.as(
-              Effect.forEach([...members], (pool) => begin(watcher, pool)),
+              Effect.forEach([...members], (member) => begin(watcher, member)),
               watcher
             )
           }),
           (watcher) =>
             Effect.suspend(() => {
               watchers.delete(watcher)
-              return Effect.forEach([...watcher.scopes.keys()], (pool) => end(watcher, pool))
+              return Effect.forEach([...watcher.scopes.keys()], (member) => end(watcher, member))
             })
         )
       )
@@ -117,19 +128,18 @@ export const from = (given: Given): Effect.Effect<Pools, never, Scope.Scope> =>
     ? Effect.succeed(given)
     : Effect.tap(make, (pools) => Effect.forEach(given, (pool) => pools.add(pool), { discard: true }))
 
-interface Watcher {
-  readonly watch: (pool: AnyPool) => Effect.Effect<void, never, Scope.Scope>
-  readonly scopes: Map<AnyPool, Scope.CloseableScope>
+/** A pool as it was added: it may be added once more. */
+interface Member {
+  readonly pool: AnyPool
 }
 
-const begin = ({ scopes, watch }: Watcher, pool: AnyPool): Effect.Effect<void> =>
-  Effect.flatMap(Scope.make(), (scope) => {
-    scopes.set(pool, scope)
-    return Scope.extend(watch(pool), scope)
-  })
+interface Watcher {
+  readonly watch: (pool: AnyPool) => Effect.Effect<void, never, Scope.Scope>
+  readonly scopes: Map<Member, Scope.CloseableScope>
+}
 
-const end = ({ scopes }: Watcher, pool: AnyPool): Effect.Effect<void> => {
-  const scope = scopes.get(pool)
-  scopes.delete(pool)
+const end = ({ scopes }: Watcher, member: Member): Effect.Effect<void> => {
+  const scope = scopes.get(member)
+  scopes.delete(member)
   return scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
 }

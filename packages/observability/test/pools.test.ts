@@ -33,6 +33,42 @@ it.scoped("each is told of the pools that are there and of those that come, and 
   })
 )
 
+it.scoped("a pool that was added twice stays until it has gone twice", () =>
+  Effect.gen(function* () {
+    const pools = yield* Pools.make
+    const pool = yield* poolOf("twice")
+    let watched = 0
+    const change = (by: number) =>
+      Effect.sync(() => {
+        watched += by
+      })
+    yield* pools.each(() => Effect.acquireRelease(change(1), () => change(-1)))
+    const [one, two] = yield* Effect.all([Scope.make(), Scope.make()])
+    for (const scope of [one, two]) yield* Scope.extend(pools.add(pool), scope)
+    yield* Scope.close(one, Exit.void)
+    expect([pools.current(), watched]).toEqual([[pool], 1])
+    yield* Scope.close(two, Exit.void)
+    expect([pools.current(), watched]).toEqual([[], 0])
+  })
+)
+
+it.scoped("a pool that goes while a watcher is being told of others is not watched", () =>
+  Effect.gen(function* () {
+    const pools = yield* Pools.make
+    const ofB = yield* Scope.make()
+    yield* pools.add(yield* poolOf("a"))
+    yield* Scope.extend(pools.add(yield* poolOf("b")), ofB)
+    const seen: Array<string> = []
+    yield* pools.each(({ name }) =>
+      Effect.zipRight(
+        Effect.sync(() => seen.push(name)),
+        Scope.close(ofB, Exit.void)
+      )
+    )
+    expect(seen).toEqual(["a"])
+  })
+)
+
 it.scopedLive("health looks at a pool from when it is added until it is taken away", () =>
   Effect.gen(function* () {
     const pools = yield* Pools.make
