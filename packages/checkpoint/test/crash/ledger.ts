@@ -1,5 +1,5 @@
 /**
- * What the writers of `fixtures/writers.mjs` were told to be done, held against what a checkpointer finds.
+ * What the writers of `fixtures` were told to be done, held against what a checkpointer finds.
  */
 import * as NodeFs from "node:fs"
 import type { CheckpointTuple } from "@checkpool/checkpoint/Checkpoint"
@@ -7,18 +7,32 @@ import { Checkpointer } from "@checkpool/checkpoint/Checkpointer"
 import { SqlClient } from "@effect/sql"
 import { Effect, Option, Stream } from "effect"
 
-interface Acknowledged {
+export type Kind = Line["kind"]
+
+type Line = Acknowledged | Failed | { readonly kind: "prune" | "retain" | "expire" }
+
+export interface Acknowledged {
   readonly threadId: string
   readonly step: number
   readonly kind: "put" | "writes"
 }
 
+/** What nobody knows to be done or not, with the tag of the error. */
+export interface Failed {
+  readonly threadId: string
+  readonly step: number
+  readonly kind: "failed"
+  readonly error: string
+}
+
 /** Whole lines only: the last one may have been cut by the kill. */
-export const read = (path: string): ReadonlyArray<Acknowledged> =>
+export const read = (path: string): ReadonlyArray<Line> =>
   NodeFs.readFileSync(path, "utf8")
     .split("\n")
     .slice(0, -1)
-    .map((line) => JSON.parse(line) as Acknowledged)
+    .map((line) => JSON.parse(line) as Line)
+
+export const isAcknowledged = (line: Line): line is Acknowledged => line.kind === "put" || line.kind === "writes"
 
 export interface Findings {
   readonly acknowledged: number
@@ -30,8 +44,8 @@ export interface Findings {
   readonly half: ReadonlyArray<string>
 }
 
-/** Looks at every thread of the rounds. */
-export const verify = Effect.fnUntraced(function* (acknowledged: ReadonlyArray<Acknowledged>, round: string) {
+/** Looks at every thread of the round. */
+export const verify = Effect.fnUntraced(function* (lines: ReadonlyArray<Line>, round: string) {
   const checkpointer = yield* Checkpointer
   const sql = yield* SqlClient.SqlClient
   const puts = new Map<string, CheckpointTuple>()
@@ -40,7 +54,8 @@ export const verify = Effect.fnUntraced(function* (acknowledged: ReadonlyArray<A
     Stream.runForEach((tuple) =>
       Effect.sync(() => {
         puts.set(`${tuple.key.threadId}/${Number(tuple.key.checkpointId)}`, tuple)
-        if (!isWhole(tuple)) half.push(`${tuple.key.threadId}/${tuple.key.checkpointId}`)
+        if (!isWhole(tuple, Number(tuple.key.checkpointId) === 0))
+          half.push(`${tuple.key.threadId}/${tuple.key.checkpointId}`)
       })
     )
   )
@@ -53,6 +68,7 @@ export const verify = Effect.fnUntraced(function* (acknowledged: ReadonlyArray<A
     SELECT thread_id || ' write ' || checkpoint_id FROM checkpoint_writes w
     WHERE thread_id LIKE ${`${round}-%`} AND NOT EXISTS (
       SELECT FROM checkpoints c WHERE c.thread_id = w.thread_id AND c.checkpoint_id = w.checkpoint_id)`
+  const acknowledged = lines.filter(isAcknowledged)
   const lost = acknowledged.filter(({ kind, step, threadId }) => {
     const tuple = puts.get(`${threadId}/${step}`)
     return tuple === undefined || (kind === "writes" && tuple.pendingWrites.length === 0)
@@ -65,7 +81,11 @@ export const verify = Effect.fnUntraced(function* (acknowledged: ReadonlyArray<A
   } satisfies Findings
 })
 
-const isWhole = ({ checkpoint, key, metadata, parentId, pendingWrites }: CheckpointTuple): boolean => {
+/** Whether all of its parts are those of its step; `isFirst`: it has no parent. */
+export const isWhole = (
+  { checkpoint, key, metadata, parentId, pendingWrites }: CheckpointTuple,
+  isFirst: boolean
+): boolean => {
   const step = Number(key.checkpointId)
   const { a, b } = checkpoint.channel_values as Record<string, { readonly mark?: unknown } | undefined>
   const mark = (step: number) => `${key.threadId}/${step}`
@@ -75,7 +95,7 @@ const isWhole = ({ checkpoint, key, metadata, parentId, pendingWrites }: Checkpo
     metadata.mark === mark(step) &&
     a?.mark === mark(step) &&
     b?.mark === mark(step - (step % 3)) &&
-    Option.match(parentId, { onNone: () => step === 0, onSome: (parent) => Number(parent) === step - 1 }) &&
+    Option.match(parentId, { onNone: () => isFirst, onSome: (parent) => !isFirst && Number(parent) === step - 1 }) &&
     [[""], ["tp,tq,up,uq"], ["", "tp,tq"]][step % 3]!.includes(writes)
   )
 }
