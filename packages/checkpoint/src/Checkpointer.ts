@@ -189,8 +189,9 @@ export interface DeltaHistoryOptions extends GetOptions {
  * 15. `commit` does what `put` and then `putWrites` for each task would do, all of it or nothing.
  * 16. `deleteThread` leaves nothing of a thread, in any namespace, and touches no other thread. What comes too late
  *     does not bring it back: a put whose parent is not there, or writes whose checkpoint is not there, fail with
- *     `ThreadDeleted` if that id is not greater than all that were deleted. A checkpoint without a parent begins the
- *     thread anew. In a database this is remembered for seven days.
+ *     `ThreadDeleted` if that id is not greater than all that were deleted. A put of what is there itself does not come too
+ *     late: it may be made again after its parent was pruned. A checkpoint without a parent begins the thread anew. In a
+ *     database this is remembered for seven days.
  * 17. Of all that expect the same head, one succeeds. Who asks again because the connection was lost succeeds if the first
  *     attempt had. A put that expects nothing is not held up by this: one that is on its way at the same moment is not seen.
  *

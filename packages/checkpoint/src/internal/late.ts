@@ -1,6 +1,7 @@
 /**
  * Writes that come too late: they continue a checkpoint that the deletion of its thread has taken along. A deletion notes
- * the greatest id that it took; what refers to an id up to that one, which is not there (any more), is late.
+ * the greatest id that it took; what refers to an id up to that one, which is not there (any more), is late. A put that is
+ * there itself is not: it is done again, because the answer was lost, and what it continued was pruned since.
  *
  * The statements look that up themselves and fail on it, so that nothing of them is done, whatever else goes with them.
  *
@@ -8,19 +9,29 @@
  */
 import * as Predicate from "effect/Predicate"
 import type { Key } from "../Checkpoint.ts"
-import type { CommitRows, PutRows } from "./record.ts"
+import type { CommitRows, PutRows, WritesRows } from "./record.ts"
 
 /** How long a deletion is remembered. @internal */
 export const memory = "7 days"
 
+/** The checkpoint that an operation refers to, and the one that it stores itself, which will do instead. @internal */
+export interface Ref extends Key {
+  readonly own: string
+}
+
 /** The checkpoint that a put continues. @internal */
-export const refOfPut = ({ checkpoint }: PutRows): ReadonlyArray<Key> =>
-  checkpoint.parentId === null ? [] : [{ ...keyOf(checkpoint), checkpointId: checkpoint.parentId }]
+export const refOfPut = ({ checkpoint }: PutRows): ReadonlyArray<Ref> =>
+  checkpoint.parentId === null
+    ? []
+    : [{ ...keyOf(checkpoint), checkpointId: checkpoint.parentId, own: checkpoint.checkpointId }]
+
+/** The checkpoint that writes are on top of. @internal */
+export const refOfWrites = ({ key }: WritesRows): Ref => ({ ...key, own: key.checkpointId })
 
 /** The checkpoints that a commit needs, beside the one that it brings along. @internal */
-export const refsOfCommit = ({ put, writes }: CommitRows): ReadonlyArray<Key> => [
+export const refsOfCommit = ({ put, writes }: CommitRows): ReadonlyArray<Ref> => [
   ...refOfPut(put),
-  ...writes.filter(({ key }) => key.checkpointId !== put.checkpoint.checkpointId).map(({ key }) => key)
+  ...writes.filter(({ key }) => key.checkpointId !== put.checkpoint.checkpointId).map(refOfWrites)
 ]
 
 const keyOf = ({ checkpointId, namespace, threadId }: Key): Key => ({ threadId, namespace, checkpointId })

@@ -35,15 +35,16 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never, ThreadDel
     const last = latest([...ids, ...definedIn(deleted.get(threadId))])
     if (last !== undefined) deleted.set(threadId, last)
   }
-  const lateAmong = (refs: ReadonlyArray<Key>): Key | undefined =>
+  const lateAmong = (refs: ReadonlyArray<Late.Ref>): Late.Ref | undefined =>
     refs.find((ref) => {
       const last = deleted.get(ref.threadId)
-      const isThere = spaces.get(joined(ref.threadId, ref.namespace))?.checkpoints.has(ref.checkpointId) === true
+      const there = spaces.get(joined(ref.threadId, ref.namespace))?.checkpoints
+      const isThere = there !== undefined && (there.has(ref.checkpointId) || there.has(ref.own))
       return last !== undefined && Order.codePoints(ref.checkpointId, last) <= 0 && !isThere
     })
   const unlessLate = (
     operation: ThreadDeleted["operation"],
-    refs: ReadonlyArray<Key>,
+    refs: ReadonlyArray<Late.Ref>,
     write: () => void
   ): Effect.Effect<void, ThreadDeleted> =>
     Effect.suspend(() => {
@@ -75,7 +76,7 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never, ThreadDel
   return {
     ...MemoryLife.make(spaces, put, commit, noteGone, turns),
     put: (rows) => unlessLate("put", Late.refOfPut(rows), () => put(rows)),
-    putWrites: (rows) => unlessLate("putWrites", [rows.key], () => putWrites(rows)),
+    putWrites: (rows) => unlessLate("putWrites", [Late.refOfWrites(rows)], () => putWrites(rows)),
     commit: (rows) => commit(rows),
     deleteThread: (threadId) =>
       Effect.sync(() => {

@@ -27,12 +27,12 @@ export const make = (sql: SqlClient, schema: string): Statements => {
 
   // Fails where what is referred to was deleted (see `late.ts`), and is NULL otherwise. It has to come from the row that is
   // found: a constant would fail when the statement is planned.
-  const unlessLate = (threadId: string, namespace: string, checkpointId: string) =>
+  const unlessLate = (threadId: string, namespace: string, checkpointId: string, own = checkpointId) =>
     `SELECT ('${Late.mark}' || d.thread_id)::int::text
   FROM ${table("checkpool_deleted_threads")} AS d
   WHERE d.thread_id = ${threadId} AND ${checkpointId} <= d.last_checkpoint_id AND NOT EXISTS (
     SELECT FROM ${table("checkpoints")} AS k
-    WHERE k.thread_id = ${threadId} AND k.checkpoint_ns = ${namespace} AND k.checkpoint_id = ${checkpointId}
+    WHERE k.thread_id = ${threadId} AND k.checkpoint_ns = ${namespace} AND k.checkpoint_id IN (${checkpointId}, ${own})
   )`
 
   const put = `WITH blobs AS (
@@ -42,7 +42,7 @@ export const make = (sql: SqlClient, schema: string): Statements => {
   ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
 )
 INSERT INTO ${table("checkpoints")} (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
-VALUES ($1::text, $2::text, $3::text, coalesce((${unlessLate("$1::text", "$2::text", "$4::text")}), $4::text),
+VALUES ($1::text, $2::text, $3::text, coalesce((${unlessLate("$1::text", "$2::text", "$4::text", "$3::text")}), $4::text),
   $5::jsonb, $6::jsonb)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
@@ -79,8 +79,8 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
 
   // For all that the batch refers to, once. LATERAL and OFFSET keep the look-up by key.
   const unlessAnyIsLate = (first: number, threadId: string) => `coalesce((
-    SELECT late.found FROM ${rowsFrom(first, "text", "text", "text")} AS r (thread_id, checkpoint_ns, checkpoint_id)
-    CROSS JOIN LATERAL (${unlessLate("r.thread_id", "r.checkpoint_ns", "r.checkpoint_id")} OFFSET 0) AS late (found)
+    SELECT late.found FROM ${rowsFrom(first, "text", "text", "text", "text")} AS r (thread_id, checkpoint_ns, checkpoint_id, own_id)
+    CROSS JOIN LATERAL (${unlessLate("r.thread_id", "r.checkpoint_ns", "r.checkpoint_id", "r.own_id")} OFFSET 0) AS late (found)
     LIMIT 1
   ), ${threadId})`
 
@@ -148,11 +148,11 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
       ]),
     deleteThread: (threadId) => execute(deleteThread, [threadId]),
     batch: ({ blobs, checkpoints, refs, writes }) => {
-      if (checkpoints.length === 0) return execute(batchOf.writes, [...ofWrites(writes), ...ofKeys(refs)])
+      if (checkpoints.length === 0) return execute(batchOf.writes, [...ofWrites(writes), ...ofRefs(refs)])
       const parameters = [...ofCheckpoints(checkpoints), ...ofBlobs(blobs)]
       return writes.length === 0
-        ? execute(batchOf.checkpoints, [...parameters, ...ofKeys(refs)])
-        : execute(batchOf.both, [...parameters, ...ofWrites(writes), ...ofKeys(refs)])
+        ? execute(batchOf.checkpoints, [...parameters, ...ofRefs(refs)])
+        : execute(batchOf.both, [...parameters, ...ofWrites(writes), ...ofRefs(refs)])
     }
   }
 }
@@ -165,6 +165,11 @@ const ofKeys = (keys: ReadonlyArray<Key>): ReadonlyArray<Buffer> => [
   PgArray.text(keys.map(({ threadId }) => threadId)),
   PgArray.text(keys.map(({ namespace }) => namespace)),
   PgArray.text(keys.map(({ checkpointId }) => checkpointId))
+]
+
+const ofRefs = (refs: Batch["refs"]): ReadonlyArray<Buffer> => [
+  ...ofKeys(refs),
+  PgArray.text(refs.map(({ own }) => own))
 ]
 
 const ofCheckpoints = (rows: Batch["checkpoints"]): ReadonlyArray<Buffer> => [

@@ -1,7 +1,7 @@
 import { Checkpoint, Checkpointer, type ThreadLife } from "@checkpool/checkpoint"
 import { expect, type Vitest } from "@effect/vitest"
 import { Effect, Option } from "effect"
-import { checkpoint, getSome, list, listIds, put, putWrites } from "./use.ts"
+import { checkpoint, commit, getSome, list, listIds, put, putWrites } from "./use.ts"
 
 const prune = (options: ThreadLife.PruneOptions) => Effect.flatMap(Checkpointer.Checkpointer, (_) => _.prune(options))
 
@@ -188,6 +188,22 @@ export const prunes = (it: Vitest.MethodsNonLive<Checkpointer.Checkpointer>) => 
       )
       yield* put({ threadId, parentId: "3", checkpoint: checkpoint("4") })
       expect(yield* listIds({ threadId })).toEqual(["4", "3"])
+    })
+  )
+
+  it.effect("takes what is put again for there, though what it continues was pruned meanwhile", () =>
+    Effect.gen(function* () {
+      const threadId = yield* Checkpoint.makeId
+      yield* fill(threadId, 3)
+      yield* prune({ threadId })
+      const found = yield* list({ threadId })
+      const again = { threadId, parentId: "2", checkpoint: found[0]!.checkpoint, newVersions: {} }
+      yield* put(again)
+      yield* Effect.all([put(again), commit({ ...again, writes: [] }), put(again)], { concurrency: "unbounded" })
+      expect(yield* list({ threadId })).toEqual(found.map((tuple) => ({ ...tuple, metadata: {} })))
+      expect(yield* Effect.flip(put({ ...again, checkpoint: checkpoint("4") }))).toMatchObject({
+        _tag: "ThreadDeleted"
+      })
     })
   )
 }

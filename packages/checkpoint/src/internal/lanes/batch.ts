@@ -25,7 +25,7 @@ export interface Batch {
   readonly blobs: ReadonlyArray<{ readonly place: Place; readonly row: BlobRow }>
   readonly writes: ReadonlyArray<{ readonly key: Key; readonly row: WriteRow }>
   /** The checkpoints that the operations continue. If one of them was deleted, nothing is done (see `late.ts`). */
-  readonly refs: ReadonlyArray<Key>
+  readonly refs: ReadonlyArray<Late.Ref>
 }
 
 /** In the order in which they were asked for. @internal */
@@ -33,9 +33,9 @@ export const merge = (items: ReadonlyArray<Item>): Batch => {
   const checkpoints = new Map<string, CheckpointRow>()
   const blobs = new Map<string, Batch["blobs"][number]>()
   const writes = new Map<string, Batch["writes"][number]>()
-  const refs = new Map<string, Key>()
-  const refer = (keys: ReadonlyArray<Key>): void => {
-    for (const key of keys) refs.set(placed(key) + key.checkpointId, key)
+  const refs = new Map<string, Late.Ref>()
+  const refer = (added: ReadonlyArray<Late.Ref>): void => {
+    for (const ref of added) refs.set(`${placed(ref)}${ref.checkpointId}\0${ref.own}`, ref)
   }
   const put = (rows: PutRows): void => {
     const { checkpoint } = rows
@@ -62,7 +62,7 @@ export const merge = (items: ReadonlyArray<Item>): Batch => {
       refer(Late.refOfPut(item.rows))
       put(item.rows)
     } else if (item._tag === "Writes") {
-      refer([item.rows.key])
+      refer([Late.refOfWrites(item.rows)])
       putWrites(item.rows)
     } else {
       refer(Late.refsOfCommit(item.rows))
