@@ -191,6 +191,57 @@ describe("retention on a server", () => {
     })
   )
 
+  /** Checkpoint 4, of now: it goes on from the third, brings nothing along, and names its value. */
+  const goingOn = (checkpointer: Checkpointer.Service, threadId: string) =>
+    Effect.gen(function* () {
+      const [third] = yield* Stream.runCollect(checkpointer.list({ threadId, limit: 1 }))
+      const checkpoint = { ...third!.checkpoint, id: "4", ts: new Date().toISOString() }
+      return checkpointer.put({ threadId, parentId: "3", checkpoint, metadata: {}, newVersions: {} })
+    })
+
+  /** The value of that, if it is all that is there of the thread, and its value stays when the grace of all values is over. */
+  const valueOfFourth = (
+    { checkpointer, sql }: Effect.Effect.Success<ReturnType<typeof worker>>,
+    range: object,
+    threadId: string
+  ) =>
+    Effect.gen(function* () {
+      expect(yield* idsOf(checkpointer, threadId)).toEqual(["4"])
+      yield* sql`UPDATE checkpool_retired_values SET retired_at = retired_at - interval '1 hour'`
+      expect(yield* checkpointer.retain({ policy: { expireAfter: "1 hour" }, ...range })).toMatchObject({
+        deleted: 0,
+        values: 2
+      })
+      const [fourth] = yield* Stream.runCollect(checkpointer.list({ threadId }))
+      return fourth!.checkpoint.channel_values
+    })
+
+  it.scopedLive("that deletes a thread while a put is on its way leaves that put its value", () =>
+    Effect.gen(function* () {
+      const [one, other] = [yield* worker(), yield* worker()]
+      const { id, range } = yield* fill(one.sql, 1)
+      const policy = { expireAfter: "1 hour" } as const
+      // It has seen its parent, and nobody sees it yet.
+      const report = yield* whileHeld(other.sql, yield* goingOn(other.checkpointer, id(1)), () =>
+        one.checkpointer.retain({ policy, ...range })
+      )
+      expect(report).toMatchObject({ ended: "Complete", deleted: 1, checkpoints: 3, values: 0, waiting: 3 })
+      expect(yield* valueOfFourth(one, range, id(1))).toEqual({ a: 1 })
+    })
+  )
+
+  it.scopedLive("leaves its value to a put that comes before the deletion of its thread is committed", () =>
+    Effect.gen(function* () {
+      const [one, other] = [yield* worker(), yield* worker()]
+      const { id, range } = yield* fill(one.sql, 1)
+      const policy = { expireAfter: "1 hour" } as const
+      const put = yield* goingOn(other.checkpointer, id(1))
+      // It still sees its parent.
+      yield* whileHeld(one.sql, one.checkpointer.retain({ policy, ...range }), () => put)
+      expect(yield* valueOfFourth(one, range, id(1))).toEqual({ a: 1 })
+    })
+  )
+
   it.scopedLive("goes on with the others when one thread can't be dealt with, and says which", () =>
     Effect.gen(function* () {
       const { checkpointer, sql } = yield* worker()
