@@ -89,7 +89,8 @@ export const own: Series = {
   retired_at TIMESTAMPTZ NOT NULL,
   PRIMARY KEY (thread_id, checkpoint_ns, channel, version)
 )`,
-      `CREATE INDEX IF NOT EXISTS checkpool_retired_values_by_age ON ${s}.checkpool_retired_values (retired_at)`,
+      // An index on retired_at, until it was found that everything asks for the values of a thread; see the last one.
+      nothing,
       // How long each thread may live, in milliseconds, and who looks after it (see `life/retentionSql.ts`).
       `CREATE TABLE IF NOT EXISTS ${s}.checkpool_retention (
   thread_id TEXT PRIMARY KEY,
@@ -98,7 +99,8 @@ export const own: Series = {
   looked_at TIMESTAMPTZ NOT NULL DEFAULT '-infinity',
   leased_until TIMESTAMPTZ NOT NULL DEFAULT '-infinity'
 )`,
-      `CREATE INDEX IF NOT EXISTS checkpool_retention_by_turn ON ${s}.checkpool_retention (looked_at)`
+      `CREATE INDEX IF NOT EXISTS checkpool_retention_by_turn ON ${s}.checkpool_retention (looked_at)`,
+      `DROP INDEX IF EXISTS ${s}.checkpool_retired_values_by_age`
     ]
   }
 }
