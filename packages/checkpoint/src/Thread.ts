@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -108,6 +109,14 @@ export interface Thread<A, RM = never> {
   ) => Effect.Effect<Option.Option<Saved<A>>, StateError | OperationError, Checkpointer | RM>
   /** Makes an earlier state the latest one again; what was saved since stays in the history. `None` if it isn't there. */
   readonly forkAt: (checkpointId: string) => Effect.Effect<Option.Option<string>, OperationError, Checkpointer>
+  /**
+   * Sets how long after the last save `Retention` is to delete the thread whole, all of its states and namespaces, in the
+   * place of its policy's `expireAfter`. It may be set before the first save. `Infinity`: never; `undefined`: as the policy
+   * says.
+   */
+  readonly setTtl: (ttl: Duration.DurationInput | undefined) => Effect.Effect<void, OperationError, Checkpointer>
+  /** The thread's own time to live, if it has one. */
+  readonly ttl: Effect.Effect<Option.Option<Duration.Duration>, OperationError, Checkpointer>
 }
 
 /**
@@ -236,7 +245,9 @@ export const make = <A, I, RM = never>(options: Options<A, I, RM>): Thread<A, RM
           checkpointer.forkAt({ ...place, checkpointId }),
           Option.map((key) => key.checkpointId)
         )
-      )
+      ),
+    setTtl: (ttl) => Effect.flatMap(Checkpointer, (checkpointer) => checkpointer.setTtl(threadId, ttl)),
+    ttl: Effect.flatMap(Checkpointer, (checkpointer) => checkpointer.ttl(threadId))
   }
 }
 

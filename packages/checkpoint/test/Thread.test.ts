@@ -1,7 +1,8 @@
-import { CheckpointError, Checkpointer, SqlCheckpointer, Thread } from "@checkpool/checkpoint"
+import { CheckpointError, Checkpointer, Retention, SqlCheckpointer, Thread } from "@checkpool/checkpoint"
 import { describe, expect, layer as sharedLayer } from "@effect/vitest"
-import { Chunk, Effect, Layer, Option, Ref, Schema, Stream, TestServices } from "effect"
+import { Chunk, Duration, Effect, Layer, Option, Ref, Schema, Stream, TestServices } from "effect"
 import { memoMap, stock } from "./database.ts"
+import { at } from "./laws/use.ts"
 
 const State = Schema.Struct({ count: Schema.Number, seen: Schema.ReadonlySet(Schema.String), at: Schema.Date })
 const state = (count: number, ...seen: ReadonlyArray<string>) => ({ count, seen: new Set(seen), at: new Date(count) })
@@ -123,6 +124,26 @@ const suite = <E>(name: string, layer: Layer.Layer<Checkpointer.Checkpointer, E>
           yield* thread.save({ user: { age: 43 } })
           const ages = yield* Stream.runCollect(Stream.map(thread.history, ({ state }) => state.user.age))
           expect([...ages]).toEqual([43, 42])
+        })
+      )
+
+      it.effect("is deleted when its time to live is over since the last save, and not before", () =>
+        Effect.gen(function* () {
+          const id = yield* fresh
+          const thread = Thread.make({ id, state: State })
+          expect(yield* thread.ttl).toEqual(Option.none())
+          yield* thread.setTtl("2 hours")
+          expect(yield* thread.ttl).toEqual(Option.some(Duration.hours(2)))
+          const pass = Retention.run({ policy: {}, after: id.slice(0, -1), before: `${id}0` })
+          const oClock = (hour: number) => at(Date.UTC(2026, 0, 1, hour))
+          for (const hour of [12, 13]) {
+            yield* oClock(hour)(thread.save(state(hour)))
+            expect(yield* oClock(hour + 1)(pass)).toMatchObject({ threads: 1, deleted: 0 })
+            expect(yield* thread.load).toEqual(Option.some(state(hour)))
+          }
+          expect(yield* oClock(16)(pass)).toMatchObject({ threads: 1, deleted: 1 })
+          expect(yield* thread.load).toEqual(Option.none())
+          expect(yield* thread.ttl).toEqual(Option.none())
         })
       )
 

@@ -1,7 +1,7 @@
 import { Checkpoint, Checkpointer, Retention } from "@checkpool/checkpoint"
 import { expect, type Vitest } from "@effect/vitest"
 import { Duration, Effect, Option } from "effect"
-import { checkpoint, getSome, list, listIds, put, putWrites } from "./use.ts"
+import { at, checkpoint, getSome, list, listIds, put, putWrites } from "./use.ts"
 
 const setTtl = (threadId: string, ttl: Duration.DurationInput | undefined) =>
   Effect.flatMap(Checkpointer.Checkpointer, (_) => _.setTtl(threadId, ttl))
@@ -26,19 +26,7 @@ const fill = (threadId: string, count: number) =>
     yield* putWrites({ threadId, checkpointId: String(count), taskId: "t", writes: [{ channel: "a", value: "w" }] })
   })
 
-const on = (day: number) => {
-  const now = Date.UTC(2026, 0, day)
-  return <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-    Effect.flatMap(Effect.clock, (clock) =>
-      Effect.withClock(
-        effect,
-        Object.assign(Object.create(clock), {
-          currentTimeMillis: Effect.succeed(now),
-          unsafeCurrentTimeMillis: () => now
-        })
-      )
-    )
-}
+const on = (day: number) => at(Date.UTC(2026, 0, day))
 
 /** Threads with ids that begin with the same, and passes over these alone. */
 const some = Effect.map(Checkpoint.makeId, (prefix) => ({

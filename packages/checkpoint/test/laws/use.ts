@@ -44,3 +44,17 @@ export const checkpoint = (id: string, fields: Partial<Checkpoint.Checkpoint> = 
   versions_seen: {},
   ...fields
 })
+
+/** Runs an effect for which it is always that time. */
+export const at =
+  (now: number) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.flatMap(Effect.clock, (clock) =>
+      Effect.withClock(
+        effect,
+        Object.assign(Object.create(clock), {
+          currentTimeMillis: Effect.succeed(now),
+          unsafeCurrentTimeMillis: () => now
+        })
+      )
+    )
