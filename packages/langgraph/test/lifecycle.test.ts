@@ -1,12 +1,14 @@
 import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
-import { CheckpointError, Checkpointer } from "@checkpool/checkpoint"
+import { CheckpointError, Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
+import { TcpRelay } from "@checkpool/embedded"
 import type { SqlClient } from "@effect/sql"
-import { describe, expect, it } from "@effect/vitest"
+import { PgClient } from "@effect/sql-pg"
+import { describe, expect, it, onTestFinished } from "@effect/vitest"
 import { HumanMessage } from "@langchain/core/messages"
 import { emptyCheckpoint } from "@langchain/langgraph-checkpoint"
-import { Effect, Layer, Ref, Tracer } from "effect"
+import { Effect, Exit, Layer, Redacted, Ref, Scope, Tracer } from "effect"
 import Pg from "pg"
 import { CheckpoolSaver, CheckpoolSaverError, type ConnectionOptions, Saver } from "../src/index.ts"
 import { app, newSchema, query, server } from "./server.ts"
@@ -113,11 +115,12 @@ describe("setting up", () => {
     expect(await other).toBeUndefined()
   })
 
-  it("says what is missing when it may only look", async () => {
-    await using saver = fromUrl({ schema: newSchema(), setup: "verify" })
+  it("says what is missing when it may only look, and leaves no connection", async () => {
+    await using saver = fromUrl({ schema: newSchema(), setup: "verify", applicationName: "outdated" })
     const error = await saver.setup().catch((error) => error)
     expect(error).toBeInstanceOf(CheckpointError.SchemaOutdated)
     expect(error).toMatchObject({ have: -1, need: 9 })
+    expect(await query("SELECT pid FROM pg_stat_activity WHERE application_name = 'outdated'")).toEqual([])
   })
 
   it("rejects typed, with the cause, when the server can't be reached", async () => {
@@ -210,6 +213,46 @@ describe("the end of a saver", () => {
     await puts
     expect(await query(`SELECT count(*)::int AS n FROM "${schema}".checkpoints`)).toEqual([{ n: 50 }])
     expect(await query("SELECT pid FROM pg_stat_activity WHERE application_name = 'ended'")).toEqual([])
+  })
+})
+
+describe("a saver that is ended while it opens", () => {
+  /** Calls a saver whose way to the server holds back all that is sent; `open` counts the connections on the way. */
+  const call = async (make: (url: Redacted.Redacted) => CheckpoolSaver) => {
+    const scope = Effect.runSync(Scope.make())
+    onTestFinished(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+    const url = new URL(server.url)
+    const target = { host: url.hostname, port: Number(url.port) }
+    const relay = await Effect.runPromise(Scope.extend(TcpRelay.make({ target }), scope))
+    await Effect.runPromise(relay.blackhole)
+    url.host = `${relay.host}:${relay.port}`
+    const saver = make(Redacted.make(url.href))
+    const result = saver.setup().catch((error) => error)
+    const open = () => Effect.runSync(relay.stats).open
+    await expect.poll(open).toBe(1)
+    return { open, restore: () => Effect.runPromise(relay.restore), result, saver }
+  }
+
+  it("gives up the connection that it waits for", async () => {
+    const { open, restore, result, saver } = await call((url) =>
+      CheckpoolSaver.fromConnString(Redacted.value(url), { connectTimeout: "1 hour" })
+    )
+    await saver.end()
+    expect(await result).toBeInstanceOf(CheckpoolSaverError.SaverEnded)
+    await restore()
+    await expect.poll(open).toBe(0)
+  })
+
+  it("waits for a connection that can't be given up, and closes it", async () => {
+    const { open, restore, result, saver } = await call((url) => {
+      const client = Layer.orDie(PgClient.layer({ url, connectTimeout: "1 hour" }))
+      return new CheckpoolSaver(Layer.provide(SqlCheckpointer.layer(), client))
+    })
+    const ended = saver.end()
+    await restore()
+    await ended
+    expect(await result).toBeInstanceOf(CheckpoolSaverError.SaverEnded)
+    await expect.poll(open).toBe(0)
   })
 })
 

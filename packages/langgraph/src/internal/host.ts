@@ -40,35 +40,37 @@ export interface Host {
 interface Opened {
   readonly checkpointer: Checkpointer.Service
   readonly runtime: Runtime.Runtime<never>
-  readonly scope: Scope.CloseableScope
 }
 
 type State =
   | { readonly _tag: "Idle" }
-  | { readonly _tag: "Opening"; readonly fiber: Fiber.RuntimeFiber<Opened, unknown> }
-  | { readonly _tag: "Open"; readonly opened: Opened }
+  | {
+      readonly _tag: "Opening"
+      readonly fiber: Fiber.RuntimeFiber<Opened, unknown>
+      readonly scope: Scope.CloseableScope
+    }
+  | { readonly _tag: "Open"; readonly opened: Opened; readonly scope: Scope.CloseableScope }
   | { readonly _tag: "Ended"; readonly closed: Promise<void> }
 
 /** @internal */
 export const make = (layer: Layer.Layer<Checkpointer.Checkpointer, unknown>): Host => {
   let state: State = { _tag: "Idle" }
 
-  const open: Effect.Effect<Opened, unknown> = Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function* () {
-      const scope = yield* Scope.make()
-      const built = yield* Effect.exit(restore(Scope.extend(Layer.toRuntime(layer), scope)))
-      if (Exit.isFailure(built)) {
-        yield* Scope.close(scope, built)
-        if (state._tag === "Opening") state = { _tag: "Idle" }
-        return yield* Effect.failCause(built.cause)
-      }
-      const runtime = built.value
-      const opened = { checkpointer: Context.get(runtime.context, Checkpointer.Checkpointer), runtime, scope }
-      // Otherwise the saver has ended meanwhile, and closes this.
-      if (state._tag === "Opening") state = { _tag: "Open", opened }
-      return opened
-    })
-  )
+  const open = (scope: Scope.CloseableScope): Effect.Effect<Opened, unknown> =>
+    Layer.toRuntime(layer).pipe(
+      Scope.extend(scope),
+      Effect.map((runtime) => {
+        const opened = { checkpointer: Context.get(runtime.context, Checkpointer.Checkpointer), runtime }
+        if (state._tag === "Opening") state = { _tag: "Open", opened, scope }
+        return opened
+      }),
+      // A layer that fails closes by itself what it had opened.
+      Effect.onError(() =>
+        Effect.sync(() => {
+          if (state._tag === "Opening") state = { _tag: "Idle" }
+        })
+      )
+    )
 
   const opened = async (signal: AbortSignal | undefined): Promise<Opened> => {
     if (state._tag === "Open") return state.opened
@@ -76,7 +78,8 @@ export const make = (layer: Layer.Layer<Checkpointer.Checkpointer, unknown>): Ho
     if (state._tag === "Idle") {
       // In a fiber of its own: who asks first may be interrupted while others wait for the same. It starts with the next
       // task, when the state is set.
-      state = { _tag: "Opening", fiber: Effect.runFork(Effect.zipRight(Effect.yieldNow(), open)) }
+      const scope = Effect.runSync(Scope.make())
+      state = { _tag: "Opening", fiber: Effect.runFork(Effect.zipRight(Effect.yieldNow(), open(scope))), scope }
     }
     return await run(Runtime.defaultRuntime, Effect.flatten(Fiber.await(state.fiber)), signal)
   }
@@ -113,12 +116,11 @@ const endsWithNone = <A, E>(pull: Effect.Effect<A, Option.Option<E>>): Effect.Ef
     onSuccess: Effect.succeedSome
   })
 
+/** What can't be given up while it opens is waited for, and closed. */
 const close = (state: State): Effect.Effect<void> => {
-  if (state._tag === "Open") return Scope.close(state.opened.scope, Exit.void)
-  if (state._tag !== "Opening") return Effect.void
-  return Effect.flatMap(Fiber.interrupt(state.fiber), (exit) =>
-    Exit.isSuccess(exit) ? Scope.close(exit.value.scope, Exit.void) : Effect.void
-  )
+  if (state._tag === "Idle" || state._tag === "Ended") return Effect.void
+  const stopped = state._tag === "Opening" ? Fiber.interrupt(state.fiber) : Effect.void
+  return Effect.zipRight(stopped, Scope.close(state.scope, Exit.void))
 }
 
 const run = async <A, E>(
