@@ -95,7 +95,8 @@ const writes = [
   "deleteForRuns",
   "prune",
   "setTtl",
-  "retain"
+  "retain",
+  "withThreadLock"
 ] as const
 
 /**
@@ -208,6 +209,90 @@ export class ThreadExists extends Schema.TaggedError<ThreadExists>(
   override get message(): string {
     return `Thread ${JSON.stringify(this.threadId)} exists already. Copy to a new id, or delete it first.`
   }
+}
+
+/**
+ * Somebody else holds the lock of a thread. What was to be done under it was not begun.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ThreadLocked extends Schema.TaggedError<ThreadLocked>(
+  "@checkpool/checkpoint/CheckpointError/ThreadLocked"
+)("ThreadLocked", {
+  threadId: Schema.String,
+  /** The name that the holder has given itself; `null` if it came at this very moment, and is not known yet. */
+  holder: Schema.NullOr(Schema.String),
+  /**
+   * When its lease ends unless it is renewed, in milliseconds. 0: it is over, and what was written under it is still on its
+   * way; or not known yet.
+   */
+  expiresIn: Schema.Number,
+  /** How long the lock was waited for, in milliseconds. */
+  waited: Schema.Number
+}) {
+  override get message(): string {
+    const holder = this.holder === null ? "Somebody who has just come" : JSON.stringify(this.holder)
+    const lease =
+      this.expiresIn > 0
+        ? `; the lease ends in ${Math.ceil(this.expiresIn)} ms unless it is renewed`
+        : this.holder === null
+          ? ""
+          : "; the lease is over, but what was written under it is still on its way"
+    return (
+      `${holder} holds the lock of thread ${JSON.stringify(this.threadId)}${lease}. ` +
+      `It was waited for ${Math.round(this.waited)} ms. Try again later, or let withThreadLock wait longer.`
+    )
+  }
+}
+
+/**
+ * The lease on a thread ended before what was to be done under it. A write that fails with this has stored nothing, unless
+ * it had to be sent again because a connection was lost.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LeaseLost extends Schema.TaggedError<LeaseLost>("@checkpool/checkpoint/CheckpointError/LeaseLost")(
+  "LeaseLost",
+  {
+    threadId: Schema.String,
+    /** The fencing token of the lease. */
+    token: Schema.Number,
+    /**
+     * - `TakenOver`: it was over, and somebody else has taken the lock since.
+     * - `NotRenewed`: the database could not be reached for as long as it lasts; somebody else may have the lock by now.
+     * - `Released`: its `withThreadLock` has ended, and a fiber that was begun in it still writes.
+     */
+    reason: Schema.Literal("TakenOver", "NotRenewed", "Released"),
+    /** How long ago the lock was taken, in milliseconds. */
+    age: Schema.Number,
+    /** Why it was not renewed. */
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  override get message(): string {
+    const why = this.cause === undefined ? "" : ` (${showCause(this.cause)})`
+    return (
+      `The lease on thread ${JSON.stringify(this.threadId)} (token ${this.token}), taken ${Math.round(this.age)} ms ago, ` +
+      `is lost: ${leaseReasons[this.reason][0]}${why}. ${leaseReasons[this.reason][1]}`
+    )
+  }
+}
+
+const leaseReasons: { readonly [K in LeaseLost["reason"]]: readonly [what: string, advice: string] } = {
+  TakenOver: [
+    "it was not renewed in time, and somebody else has taken the lock",
+    "Load the thread and decide anew; if this process stood still for long, raise `lease`."
+  ],
+  NotRenewed: [
+    "the database did not answer for as long as the lease lasts",
+    "Somebody else may have the lock by now: load the thread and decide anew. Look for what cuts the connections, or raise `lease`."
+  ],
+  Released: [
+    "its withThreadLock has ended, and this write came after that",
+    "Await in it what writes, or fork it in a way that ends with it."
+  ]
 }
 
 const identifierReasons: { readonly [K in InvalidIdentifier["reason"]]: string } = {

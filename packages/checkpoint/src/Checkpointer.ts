@@ -15,14 +15,17 @@ import type {
   CheckpointerError,
   CheckpointerOverloaded,
   InvalidIdentifier,
+  LeaseLost,
   SerializationError,
   StaleHead,
   ThreadDeleted
 } from "./CheckpointError.ts"
 import * as Codec from "./Codec.ts"
+import * as MemoryLeases from "./internal/lease/memory.ts"
 import * as MemoryStore from "./internal/memoryStore.ts"
 import * as Store from "./internal/store.ts"
 import type * as ThreadLife from "./ThreadLife.ts"
+import type * as ThreadLock from "./ThreadLock.ts"
 
 /**
  * What can go wrong with a single operation.
@@ -35,6 +38,7 @@ export type OperationError =
   | SerializationError
   | StaleHead
   | ThreadDeleted
+  | LeaseLost
   | CheckpointerError
   | CheckpointerOverloaded
 
@@ -157,8 +161,8 @@ export interface DeltaHistoryOptions extends GetOptions {
 }
 
 /**
- * What a checkpointer does; what it does with whole threads has laws of its own in `ThreadLife.Service`. Laws that hold
- * for every layer, for checkpoints of one thread and namespace:
+ * What a checkpointer does; what it does with whole threads has laws of its own in `ThreadLife.Service`, and so have locks,
+ * in `ThreadLock.Service`. Laws that hold for every layer, for checkpoints of one thread and namespace:
  *
  * 1. After a `put` has succeeded, `get` of its id gives its checkpoint, metadata and parent, until it is put again.
  *    A value read back equals the value put, with what the {@link Codec} says about types; it is a copy.
@@ -198,7 +202,7 @@ export interface DeltaHistoryOptions extends GetOptions {
  * @since 0.1.0
  * @category models
  */
-export interface Service extends ThreadLife.Service {
+export interface Service extends ThreadLife.Service, ThreadLock.Service {
   /** Stores a checkpoint and gives its key. Atomic and durable when it succeeds. */
   readonly put: (options: PutOptions) => Effect.Effect<Key, OperationError>
   /** Stores what a task has written on top of a checkpoint. Atomic and durable when it succeeds. */
@@ -234,9 +238,10 @@ export class Checkpointer extends Context.Tag("@checkpool/checkpoint/Checkpointe
  * @since 0.1.0
  * @category constructors
  */
-export const makeMemory: Effect.Effect<Service> = Effect.map(Codec.Codec, (codec) =>
-  Store.toService(codec, MemoryStore.make())
-)
+export const makeMemory: Effect.Effect<Service> = Effect.map(Codec.Codec, (codec) => {
+  const leases = MemoryLeases.make()
+  return Store.toService(codec, MemoryStore.make(leases), leases)
+})
 
 /**
  * A layer with {@link makeMemory}.

@@ -22,6 +22,7 @@ import * as Codec from "./Codec.ts"
 import * as GroupCommit from "./internal/groupCommit.ts"
 import * as Identifiers from "./internal/identifiers.ts"
 import * as Indexes from "./internal/indexes.ts"
+import * as SqlLeases from "./internal/lease/sql.ts"
 import * as SqlLife from "./internal/life/sql.ts"
 import * as Migrations from "./internal/migrations.ts"
 import * as Reads from "./internal/reads.ts"
@@ -141,21 +142,23 @@ export const make = (
     const sql = client.withoutTransforms()
     const byCodePoint = yield* setUp(sql, schema, options.setup ?? defaults.setup)
     const statements = Statements.make(sql, schema)
-    const { exclusively, ...writer } =
+    const writer =
       options.groupCommit === false
         ? GroupCommit.direct(statements)
         : yield* GroupCommit.make(statements, groupCommitOptions(options.groupCommit ?? {}, client))
     const reads = Reads.make(sql, schema, byCodePoint)
 
-    return Store.toService(codec, {
-      ...writer,
-      ...SqlLife.make(sql, schema, statements, exclusively, byCodePoint),
+    const leases = SqlLeases.make(sql, schema)
+    const store = {
+      ...SqlLeases.fencing(writer, statements, leases),
+      ...SqlLife.make(sql, schema, statements, writer.exclusively, leases, byCodePoint),
       get: (place, checkpointId) => GroupCommit.failingAs("get", reads.get(place, checkpointId)),
       page: (query) => GroupCommit.failingAs("list", reads.page(query)),
       writesTo: (keys, channel) => GroupCommit.failingAs("get", reads.writesTo(keys, channel)),
       ancestors: (place, checkpointId, channels) =>
         GroupCommit.failingAs("deltaHistory", reads.ancestors(place, checkpointId, channels))
-    })
+    } satisfies Parameters<typeof Store.toService>[1]
+    return Store.toService(codec, store, leases)
   })
 
 /**

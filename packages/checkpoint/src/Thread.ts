@@ -18,6 +18,7 @@ import * as Stream from "effect/Stream"
 import * as Checkpoint from "./Checkpoint.ts"
 import type { StaleHead } from "./CheckpointError.ts"
 import { Checkpointer, type OperationError } from "./Checkpointer.ts"
+import type * as ThreadLock from "./ThreadLock.ts"
 
 /**
  * What `make` takes.
@@ -117,6 +118,11 @@ export interface Thread<A, RM = never> {
   readonly setTtl: (ttl: Duration.DurationInput | undefined) => Effect.Effect<void, OperationError, Checkpointer>
   /** The thread's own time to live, if it has one. */
   readonly ttl: Effect.Effect<Option.Option<Duration.Duration>, OperationError, Checkpointer>
+  /** Runs an effect while nobody else who asks for it has the lock of the thread: see `ThreadLock`. */
+  readonly withLock: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: ThreadLock.Options
+  ) => Effect.Effect<A, E | ThreadLock.LockError, Exclude<R, ThreadLock.Lease> | Checkpointer>
 }
 
 /**
@@ -247,7 +253,9 @@ export const make = <A, I, RM = never>(options: Options<A, I, RM>): Thread<A, RM
         )
       ),
     setTtl: (ttl) => Effect.flatMap(Checkpointer, (checkpointer) => checkpointer.setTtl(threadId, ttl)),
-    ttl: Effect.flatMap(Checkpointer, (checkpointer) => checkpointer.ttl(threadId))
+    ttl: Effect.flatMap(Checkpointer, (checkpointer) => checkpointer.ttl(threadId)),
+    withLock: (effect, options) =>
+      Effect.flatMap(Checkpointer, (checkpointer) => checkpointer.withThreadLock(threadId, effect, options))
   }
 }
 

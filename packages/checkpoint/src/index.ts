@@ -39,3 +39,8 @@ export * as Thread from "./Thread.ts"
  * @since 0.1.0
  */
 export * as ThreadLife from "./ThreadLife.ts"
+
+/**
+ * @since 0.1.0
+ */
+export * as ThreadLock from "./ThreadLock.ts"

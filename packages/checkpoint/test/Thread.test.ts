@@ -1,6 +1,6 @@
-import { CheckpointError, Checkpointer, Retention, SqlCheckpointer, Thread } from "@checkpool/checkpoint"
+import { CheckpointError, Checkpointer, Retention, SqlCheckpointer, Thread, ThreadLock } from "@checkpool/checkpoint"
 import { describe, expect, layer as sharedLayer } from "@effect/vitest"
-import { Chunk, Duration, Effect, Layer, Option, Ref, Schema, Stream, TestServices } from "effect"
+import { Chunk, Deferred, Duration, Effect, Fiber, Layer, Option, Ref, Schema, Stream, TestServices } from "effect"
 import { memoMap, stock } from "./database.ts"
 import { at } from "./laws/use.ts"
 
@@ -124,6 +124,26 @@ const suite = <E>(name: string, layer: Layer.Layer<Checkpointer.Checkpointer, E>
           yield* thread.save({ user: { age: 43 } })
           const ages = yield* Stream.runCollect(Stream.map(thread.history, ({ state }) => state.user.age))
           expect([...ages]).toEqual([43, 42])
+        })
+      )
+
+      it.effect("is locked for others while an effect runs, and for no longer", () =>
+        Effect.gen(function* () {
+          const id = yield* fresh
+          const [thread, other] = [Thread.make({ id, state: State }), Thread.make({ id, state: State })]
+          const asked = yield* Deferred.make<void>()
+          const asks = yield* Effect.fork(
+            Effect.zipRight(Deferred.await(asked), Effect.flip(other.withLock(other.save(state(2)))))
+          )
+          const save = Effect.gen(function* () {
+            yield* Deferred.succeed(asked, undefined)
+            expect(yield* Fiber.join(asks)).toMatchObject({ _tag: "ThreadLocked", threadId: id, holder: "mine" })
+            yield* thread.update(() => Effect.succeed(state(1)))
+            return (yield* ThreadLock.Lease).token
+          })
+          const token = yield* thread.withLock(save, { holder: "mine" })
+          expect(yield* other.withLock(Effect.map(ThreadLock.Lease, ({ token }) => token))).toBeGreaterThan(token)
+          expect(yield* thread.load).toEqual(Option.some(state(1)))
         })
       )
 

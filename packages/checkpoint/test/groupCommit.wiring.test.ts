@@ -5,6 +5,8 @@ import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, TestClock } from "effect"
 import * as GroupCommit from "../src/internal/groupCommit.ts"
+import * as Hold from "../src/internal/lease/hold.ts"
+import * as SqlLeases from "../src/internal/lease/sql.ts"
 import * as SqlLife from "../src/internal/life/sql.ts"
 import type { PutRows } from "../src/internal/record.ts"
 import type { Statements } from "../src/internal/statements.ts"
@@ -59,6 +61,35 @@ describe("after a lost connection, when nobody knows whether it was done,", () =
     })
   )
 
+  it.scoped("so are those under a lease, which is looked at again", () =>
+    Effect.gen(function* () {
+      const { sent, statements } = losing()
+      const leases: SqlLeases.SqlLeases = {
+        take: () => Effect.succeed({ _tag: "Taken", token: 7 }),
+        renew: () => Effect.succeed(true),
+        release: () => Effect.void,
+        check: () => Effect.void
+      }
+      const claims: Array<string | undefined> = []
+      const noting: Statements = {
+        ...statements,
+        batch: (batch, claim) =>
+          Effect.suspend(() => {
+            claims.push(claim)
+            return statements.batch(batch, claim)
+          })
+      }
+      const { put } = SqlLeases.fencing(yield* GroupCommit.make(noting, options), noting, leases)
+      const { withThreadLock } = Hold.toService(leases)
+      const caller = yield* Effect.fork(withThreadLock("a", put(rows("a"))))
+      yield* TestClock.adjust("1 seconds")
+      yield* Fiber.join(caller)
+      expect(sent).toEqual(["batch", "batch"])
+      expect(new Set(claims).size).toBe(1)
+      expect(claims[0]).toMatch(/^[0-9a-f-]{36}$/)
+    })
+  )
+
   it.scoped("a task that is alone for its thread is done again only if it says so", () =>
     Effect.gen(function* () {
       const { sent, statements } = losing()
@@ -86,7 +117,14 @@ it.effect("a deletion says that it must not be done again: others may have begun
     const tasks: Array<unknown> = []
     const exclusively = ((task: unknown) => Effect.sync(() => tasks.push(task))) as unknown as GroupCommit.Exclusively
     const silent = { unsafe: () => Effect.void, withTransaction: () => Effect.void } as unknown as SqlClient.SqlClient
-    const { deleteThread } = SqlLife.make(silent, "public", losing().statements, exclusively, true)
+    const { deleteThread } = SqlLife.make(
+      silent,
+      "public",
+      losing().statements,
+      exclusively,
+      SqlLeases.make(silent, "public"),
+      true
+    )
     yield* deleteThread("a")
     expect(tasks).toEqual([{ name: "deleteThread", threadId: "a", repeatable: false }])
   })

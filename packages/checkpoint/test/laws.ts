@@ -9,6 +9,7 @@ import { histories } from "./laws/histories.ts"
 import { identifiers } from "./laws/identifiers.ts"
 import { life } from "./laws/life.ts"
 import { lists } from "./laws/lists.ts"
+import { locks } from "./laws/locks.ts"
 import { pendingWrites } from "./laws/pendingWrites.ts"
 import { prunes } from "./laws/prunes.ts"
 import { retention } from "./laws/retention.ts"
@@ -36,7 +37,8 @@ export const suite = <E>(
         life,
         prunes,
         retention,
-        heads
+        heads,
+        locks
       ])
         laws(it)
     })

@@ -58,7 +58,10 @@ const keys = [
     "checkpool_migrations_pkey",
     "checkpool_retention_by_turn",
     "checkpool_retention_pkey",
-    "checkpool_retired_values_pkey"
+    "checkpool_retired_values_pkey",
+    "checkpool_thread_locks_by_age",
+    "checkpool_thread_locks_claim_key",
+    "checkpool_thread_locks_pkey"
   ]
 ].flat()
 

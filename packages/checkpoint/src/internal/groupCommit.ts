@@ -17,6 +17,7 @@ import * as Tracer from "effect/Tracer"
 import {
   CheckpointerError,
   CheckpointerOverloaded,
+  type LeaseLost,
   type StaleHead,
   ThreadDeleted,
   type ThreadExists
@@ -39,7 +40,7 @@ export interface Options
   > {}
 
 /** Why something was not done although the database would have done it. @internal */
-export type Objection = ThreadExists | StaleHead
+export type Objection = ThreadExists | StaleHead | LeaseLost
 
 /**
  * Runs an effect alone for a thread: after all that came before it in the lanes, before all that comes after.
@@ -51,14 +52,16 @@ export type Exclusively = <A, E extends SqlError | Objection>(
   effect: Effect.Effect<A, E>
 ) => Effect.Effect<A, WriteError | Exclude<E, SqlError>>
 
-interface Task {
+/** @internal */
+export interface Task {
   readonly name: CheckpointerOverloaded["operation"]
   readonly threadId: string
   /** May be done again when it is unknown whether it was done. */
   readonly repeatable: boolean
 }
 
-interface Writer extends Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit"> {
+/** @internal */
+export interface Writer extends Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit"> {
   readonly exclusively: Exclusively
 }
 

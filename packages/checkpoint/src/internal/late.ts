@@ -7,8 +7,8 @@
  *
  * @internal
  */
-import * as Predicate from "effect/Predicate"
 import type { Key } from "../Checkpoint.ts"
+import * as Marks from "./marks.ts"
 import type { CommitRows, PutRows, WritesRows } from "./record.ts"
 
 /** How long a deletion is remembered. @internal */
@@ -36,20 +36,8 @@ export const refsOfCommit = ({ put, writes }: CommitRows): ReadonlyArray<Ref> =>
 
 const keyOf = ({ checkpointId, namespace, threadId }: Key): Key => ({ threadId, namespace, checkpointId })
 
-/** Text that can't be read as a number: to try is how a statement fails. @internal */
+/** @internal */
 export const mark = "checkpool: this thread was deleted: "
 
 /** Whether that is what a statement failed on. @internal */
-export const isLate = (error: unknown): boolean => {
-  for (let current = error, i = 0; current !== undefined && i < 10; i++) {
-    if (
-      current instanceof Error &&
-      Predicate.hasProperty(current, "code") &&
-      current.code === "22P02" &&
-      current.message.includes(mark)
-    )
-      return true
-    current = Predicate.hasProperty(current, "cause") ? current.cause : undefined
-  }
-  return false
-}
+export const isLate = (error: unknown): boolean => Marks.failedOn(error, mark)

@@ -1,9 +1,10 @@
 /** @internal */
 import * as Effect from "effect/Effect"
 import type { Key } from "../Checkpoint.ts"
-import { ThreadDeleted } from "../CheckpointError.ts"
+import { type LeaseLost, ThreadDeleted } from "../CheckpointError.ts"
 import * as Filter from "./filter.ts"
 import * as Late from "./late.ts"
+import type { MemoryLeases } from "./lease/memory.ts"
 import * as MemoryLife from "./life/memory.ts"
 import type { Turn } from "./life/retentionMemory.ts"
 import type { LifeStore } from "./life/store.ts"
@@ -13,7 +14,10 @@ import * as Record from "./record.ts"
 import type { Place, Store } from "./store.ts"
 
 /** The tables as maps. Each operation is synchronous, so it is atomic. @internal */
-export const make = (): Store<never, ThreadDeleted> & LifeStore<never, ThreadDeleted> => {
+export const make = (
+  leases: MemoryLeases
+): Store<never, ThreadDeleted | LeaseLost> & LifeStore<never, ThreadDeleted | LeaseLost> => {
+  const { fenced } = leases
   const spaces = new Map<string, Space>()
   const spaceOf = ({ namespace, threadId }: Place): Space => {
     const name = joined(threadId, namespace)
@@ -74,19 +78,30 @@ export const make = (): Store<never, ThreadDeleted> & LifeStore<never, ThreadDel
       rows.writes.forEach(putWrites)
     })
   return {
-    ...MemoryLife.make(spaces, put, commit, noteGone, turns),
-    put: (rows) => unlessLate("put", Late.refOfPut(rows), () => put(rows)),
-    putWrites: (rows) => unlessLate("putWrites", [Late.refOfWrites(rows)], () => putWrites(rows)),
-    commit: (rows) => commit(rows),
+    ...MemoryLife.make(spaces, put, commit, noteGone, turns, fenced),
+    put: (rows) =>
+      fenced(
+        [rows.checkpoint.threadId],
+        unlessLate("put", Late.refOfPut(rows), () => put(rows))
+      ),
+    putWrites: (rows) =>
+      fenced(
+        [rows.key.threadId],
+        unlessLate("putWrites", [Late.refOfWrites(rows)], () => putWrites(rows))
+      ),
+    commit: (rows) => fenced([rows.put.checkpoint.threadId], commit(rows)),
     deleteThread: (threadId) =>
-      Effect.sync(() => {
-        turns.delete(threadId)
-        for (const [name, { checkpoints, writes }] of spaces) {
-          if (!name.startsWith(joined(threadId, ""))) continue
-          noteGone(threadId, [...checkpoints.keys(), ...writes.keys()])
-          spaces.delete(name)
-        }
-      }),
+      fenced(
+        [threadId],
+        Effect.sync(() => {
+          turns.delete(threadId)
+          for (const [name, { checkpoints, writes }] of spaces) {
+            if (!name.startsWith(joined(threadId, ""))) continue
+            noteGone(threadId, [...checkpoints.keys(), ...writes.keys()])
+            spaces.delete(name)
+          }
+        })
+      ),
     get: (place, checkpointId) =>
       Effect.sync(() => {
         const space = spaces.get(joined(place.threadId, place.namespace))

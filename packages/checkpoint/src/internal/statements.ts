@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import type { Key } from "../Checkpoint.ts"
 import type { Batch } from "./lanes/batch.ts"
 import * as Late from "./late.ts"
+import * as Fence from "./lease/fence.ts"
 import * as PgArray from "./pgArray.ts"
 import type { Store } from "./store.ts"
 
@@ -17,8 +18,8 @@ export const quote = (identifier: string): string => `"${identifier.replaceAll('
 
 /** @internal */
 export interface Statements extends Pick<Store<SqlError>, "put" | "putWrites" | "deleteThread"> {
-  /** All of it or nothing. */
-  readonly batch: (batch: Batch) => Effect.Effect<void, SqlError>
+  /** All of it or nothing; nothing if the claim of a lease is given that is not in force (see `lease/fence.ts`). */
+  readonly batch: (batch: Batch, claim?: string) => Effect.Effect<void, SqlError>
 }
 
 /** @internal */
@@ -78,19 +79,25 @@ ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
 
   // For all that the batch refers to, once. LATERAL and OFFSET keep the look-up by key.
-  const unlessAnyIsLate = (first: number, threadId: string) => `coalesce((
+  const unlessAnyIsLate = (
+    first: number,
+    threadId: string,
+    fence: (parameter: number) => string
+  ) => `coalesce(${fence(first + 4)}(
     SELECT late.found FROM ${rowsFrom(first, "text", "text", "text", "text")} AS r (thread_id, checkpoint_ns, checkpoint_id, own_id)
     CROSS JOIN LATERAL (${unlessLate("r.thread_id", "r.checkpoint_ns", "r.checkpoint_id", "r.own_id")} OFFSET 0) AS late (found)
     LIMIT 1
   ), ${threadId})`
 
   // For each table only if there is something for it: to begin an insertion costs as much as to insert a few rows.
-  const batchOf = {
-    checkpoints: `WITH blobs AS (${insertBlobs(7)})\n${insertCheckpoints(1, unlessAnyIsLate(13, "c.thread_id"))}`,
-    writes: insertWrites(1, unlessAnyIsLate(10, "w.thread_id")),
+  const batches = (fence: (parameter: number) => string) => ({
+    checkpoints: `WITH blobs AS (${insertBlobs(7)})\n${insertCheckpoints(1, unlessAnyIsLate(13, "c.thread_id", fence))}`,
+    writes: insertWrites(1, unlessAnyIsLate(10, "w.thread_id", fence)),
     both: `WITH blobs AS (${insertBlobs(7)}), writes AS (${insertWrites(13, "w.thread_id")})
-${insertCheckpoints(1, unlessAnyIsLate(22, "c.thread_id"))}`
-  }
+${insertCheckpoints(1, unlessAnyIsLate(22, "c.thread_id", fence))}`
+  })
+  const batchOf = batches(() => "")
+  const fencedBatchOf = batches((parameter) => `${Fence.unlessLost(table(Fence.table), `$${parameter}::text`)}, `)
 
   // In one statement, so of whatever is committed meanwhile it takes all or nothing.
   const deleteThread = `WITH blobs AS (
@@ -147,12 +154,14 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
         PgArray.text(rows.map(({ taskPath }) => taskPath))
       ]),
     deleteThread: (threadId) => execute(deleteThread, [threadId]),
-    batch: ({ blobs, checkpoints, refs, writes }) => {
-      if (checkpoints.length === 0) return execute(batchOf.writes, [...ofWrites(writes), ...ofRefs(refs)])
+    batch: ({ blobs, checkpoints, refs, writes }, claim) => {
+      const statement = claim === undefined ? batchOf : fencedBatchOf
+      const last = claim === undefined ? ofRefs(refs) : [...ofRefs(refs), claim]
+      if (checkpoints.length === 0) return execute(statement.writes, [...ofWrites(writes), ...last])
       const parameters = [...ofCheckpoints(checkpoints), ...ofBlobs(blobs)]
       return writes.length === 0
-        ? execute(batchOf.checkpoints, [...parameters, ...ofRefs(refs)])
-        : execute(batchOf.both, [...parameters, ...ofWrites(writes), ...ofRefs(refs)])
+        ? execute(statement.checkpoints, [...parameters, ...last])
+        : execute(statement.both, [...parameters, ...ofWrites(writes), ...last])
     }
   }
 }

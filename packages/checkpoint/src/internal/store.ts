@@ -6,10 +6,12 @@
  */
 import * as Effect from "effect/Effect"
 import type { Key } from "../Checkpoint.ts"
-import type { CheckpointerError, CheckpointerOverloaded, ThreadDeleted } from "../CheckpointError.ts"
+import type { CheckpointerError, CheckpointerOverloaded, LeaseLost, ThreadDeleted } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
 import * as DeltaHistory from "./deltaHistory.ts"
+import * as Hold from "./lease/hold.ts"
+import type { LeaseStore } from "./lease/lease.ts"
 import * as Life from "./life/service.ts"
 import type { LifeStore } from "./life/store.ts"
 import * as Listing from "./listing.ts"
@@ -63,14 +65,16 @@ export interface Store<E, W = E> {
 }
 
 /** What can go wrong with a write. @internal */
-export type WriteError = ThreadDeleted | CheckpointerError | CheckpointerOverloaded
+export type WriteError = ThreadDeleted | LeaseLost | CheckpointerError | CheckpointerOverloaded
 
 /** @internal */
 export const toService = (
   codec: Codec.Service,
-  store: Store<CheckpointerError, WriteError> & LifeStore<CheckpointerError, WriteError>
+  store: Store<CheckpointerError, WriteError> & LifeStore<CheckpointerError, WriteError>,
+  leases: LeaseStore<CheckpointerError>
 ): Checkpointer.Service => ({
   ...Life.toService(codec, store),
+  ...Hold.toService(leases),
   put: (options) =>
     Operation.run(
       "put",

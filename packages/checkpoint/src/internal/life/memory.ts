@@ -1,9 +1,10 @@
 /** @internal */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { StaleHead, type ThreadDeleted, ThreadExists } from "../../CheckpointError.ts"
+import { type LeaseLost, StaleHead, type ThreadDeleted, ThreadExists } from "../../CheckpointError.ts"
 import type { ThreadSummary } from "../../ThreadLife.ts"
 import * as Filter from "../filter.ts"
+import type { MemoryLeases } from "../lease/memory.ts"
 import { joined, latest, type Space, type Spaces } from "../memorySpace.ts"
 import * as Order from "../order.ts"
 import type { CommitRows, PutRows } from "../record.ts"
@@ -17,87 +18,117 @@ export const make = (
   put: (rows: PutRows) => void,
   commit: (rows: CommitRows, name: "put" | "commit") => Effect.Effect<void, ThreadDeleted>,
   noteGone: (threadId: string, ids: ReadonlyArray<string>) => void,
-  turns: Map<string, MemoryRetention.Turn>
-): LifeStore<never, ThreadDeleted> => {
+  turns: Map<string, MemoryRetention.Turn>,
+  fenced: MemoryLeases["fenced"]
+): LifeStore<never, ThreadDeleted | LeaseLost> => {
   const spacesOf = (threadId: string) => [...spaces.values()].filter((space) => space.threadId === threadId)
   return {
-    ...MemoryRetention.make(spaces, turns, noteGone),
+    ...MemoryRetention.make(spaces, turns, noteGone, fenced),
     commitAt: (name, rows, expected) =>
-      Effect.suspend((): Effect.Effect<void, StaleHead | ThreadDeleted> => {
-        const { checkpointId, namespace, threadId } = rows.put.checkpoint
-        const actual = latest(spaces.get(joined(threadId, namespace))?.checkpoints.keys() ?? []) ?? null
-        return actual === expected || actual === checkpointId
-          ? commit(rows, name)
-          : new StaleHead({ threadId, namespace, expected, actual })
-      }),
+      fenced(
+        [rows.put.checkpoint.threadId],
+        Effect.suspend((): Effect.Effect<void, StaleHead | ThreadDeleted> => {
+          const { checkpointId, namespace, threadId } = rows.put.checkpoint
+          const actual = latest(spaces.get(joined(threadId, namespace))?.checkpoints.keys() ?? []) ?? null
+          return actual === expected || actual === checkpointId
+            ? commit(rows, name)
+            : new StaleHead({ threadId, namespace, expected, actual })
+        })
+      ),
     copyThread: (sourceId, threadId) =>
-      Effect.suspend(() => {
-        const source = spacesOf(sourceId)
-        if (source.every(isEmpty)) return Effect.void
-        if (!spacesOf(threadId).every(isEmpty)) return new ThreadExists({ threadId })
-        for (const { blobs, checkpoints, namespace, writes } of source) {
-          spaces.set(joined(threadId, namespace), {
-            threadId,
-            namespace,
-            checkpoints: new Map(Array.from(checkpoints, ([id, row]) => [id, { ...row, threadId }])),
-            blobs: new Map(blobs),
-            writes: new Map(Array.from(writes, ([id, rows]) => [id, new Map(rows)])),
-            retired: new Map()
-          })
-        }
-        return Effect.void
-      }),
+      fenced(
+        [sourceId, threadId],
+        Effect.suspend(() => {
+          const source = spacesOf(sourceId)
+          if (source.every(isEmpty)) return Effect.void
+          if (!spacesOf(threadId).every(isEmpty)) return new ThreadExists({ threadId })
+          for (const { blobs, checkpoints, namespace, writes } of source) {
+            spaces.set(joined(threadId, namespace), {
+              threadId,
+              namespace,
+              checkpoints: new Map(Array.from(checkpoints, ([id, row]) => [id, { ...row, threadId }])),
+              blobs: new Map(blobs),
+              writes: new Map(Array.from(writes, ([id, rows]) => [id, new Map(rows)])),
+              retired: new Map()
+            })
+          }
+          return Effect.void
+        })
+      ),
     fork: (place, checkpointId, fork) =>
-      Effect.sync(() => {
-        const space = spaces.get(joined(place.threadId, place.namespace))
-        const source = space?.checkpoints.get(checkpointId)
-        if (space === undefined || source === undefined) return undefined
-        const checkpoint = fork(source, latest(space.checkpoints.keys())!)
-        put({ checkpoint, blobs: [] })
-        return checkpoint.checkpointId
-      }),
-    deleteForRuns: (runIds) =>
-      Effect.sync(() => {
-        for (const space of spaces.values()) {
-          const ids = Array.from(space.checkpoints.values()).flatMap(({ checkpointId, metadata }) =>
-            runIds.includes(JSON.parse(metadata).run_id) ? [checkpointId] : []
-          )
-          MemoryPrune.remove(space, ids)
-          noteGone(space.threadId, ids)
-        }
-      }),
-    prune: (query) =>
-      Effect.sync(() => {
-        const doomed = spacesOf(query.threadId)
-          .flatMap((space) => MemoryPrune.mayGo(space, query).map((id) => ({ space, id })))
-          .sort((a, b) => Order.codePoints(a.id, b.id) || Order.codePoints(a.space.namespace, b.space.namespace))
-          .slice(0, query.size)
-        let [pendingWrites, bytes] = [0, 0]
-        for (const space of spacesOf(query.threadId)) {
-          const gone = MemoryPrune.remove(
-            space,
-            doomed.flatMap((each) => (each.space === space ? [each.id] : []))
-          )
-          pendingWrites += gone.length
-          bytes += MemoryPrune.sizeOf(gone)
-        }
-        noteGone(
-          query.threadId,
-          doomed.map(({ id }) => id)
+      fenced(
+        [place.threadId],
+        Effect.sync(() => {
+          const space = spaces.get(joined(place.threadId, place.namespace))
+          const source = space?.checkpoints.get(checkpointId)
+          if (space === undefined || source === undefined) return undefined
+          const checkpoint = fork(source, latest(space.checkpoints.keys())!)
+          put({ checkpoint, blobs: [] })
+          return checkpoint.checkpointId
+        })
+      ),
+    deleteForRuns: (runIds) => {
+      const ofRuns = ({ checkpoints }: Space) =>
+        Array.from(checkpoints.values()).flatMap(({ checkpointId, metadata }) =>
+          runIds.includes(JSON.parse(metadata).run_id) ? [checkpointId] : []
         )
-        return { checkpoints: doomed.length, pendingWrites, bytes }
-      }),
+      return Effect.suspend(() => {
+        const found = Array.from(spaces.values()).filter((space) => ofRuns(space).length > 0)
+        return Effect.forEach(
+          new Set(found.map(({ threadId }) => threadId)),
+          (threadId) =>
+            fenced(
+              [threadId],
+              Effect.sync(() => {
+                for (const space of spacesOf(threadId)) {
+                  const ids = ofRuns(space)
+                  MemoryPrune.remove(space, ids)
+                  noteGone(threadId, ids)
+                }
+              })
+            ),
+          { discard: true }
+        )
+      })
+    },
+    prune: (query) =>
+      fenced(
+        [query.threadId],
+        Effect.sync(() => {
+          const doomed = spacesOf(query.threadId)
+            .flatMap((space) => MemoryPrune.mayGo(space, query).map((id) => ({ space, id })))
+            .sort((a, b) => Order.codePoints(a.id, b.id) || Order.codePoints(a.space.namespace, b.space.namespace))
+            .slice(0, query.size)
+          let [pendingWrites, bytes] = [0, 0]
+          for (const space of spacesOf(query.threadId)) {
+            const gone = MemoryPrune.remove(
+              space,
+              doomed.flatMap((each) => (each.space === space ? [each.id] : []))
+            )
+            pendingWrites += gone.length
+            bytes += MemoryPrune.sizeOf(gone)
+          }
+          noteGone(
+            query.threadId,
+            doomed.map(({ id }) => id)
+          )
+          return { checkpoints: doomed.length, pendingWrites, bytes }
+        })
+      ),
     collect: ({ grace, size, threadId }) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        let [values, bytes, waiting] = [0, 0, 0]
-        for (const space of spacesOf(threadId)) {
-          const gone = MemoryPrune.collect(space, grace, now, size - values)
-          values += gone.values
-          bytes += gone.bytes
-          waiting += gone.waiting
-        }
-        return { values, bytes, waiting }
-      }),
+      fenced(
+        [threadId],
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          let [values, bytes, waiting] = [0, 0, 0]
+          for (const space of spacesOf(threadId)) {
+            const gone = MemoryPrune.collect(space, grace, now, size - values)
+            values += gone.values
+            bytes += gone.bytes
+            waiting += gone.waiting
+          }
+          return { values, bytes, waiting }
+        })
+      ),
     prunePlan: (query) =>
       Effect.sync(() => {
         let [checkpoints, pendingWrites, values, bytes] = [0, 0, 0, 0]

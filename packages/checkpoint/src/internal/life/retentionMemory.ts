@@ -1,6 +1,8 @@
 /** @internal */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import type { LeaseLost } from "../../CheckpointError.ts"
+import type { MemoryLeases } from "../lease/memory.ts"
 import { latest, type Space, type Spaces } from "../memorySpace.ts"
 import * as Order from "../order.ts"
 import * as MemoryPrune from "./memoryPrune.ts"
@@ -25,8 +27,9 @@ const fresh: Turn = {
 export const make = (
   spaces: Spaces,
   turns: Map<string, Turn>,
-  noteGone: (threadId: string, ids: ReadonlyArray<string>) => void
-): RetentionStore<never> => {
+  noteGone: (threadId: string, ids: ReadonlyArray<string>) => void,
+  fenced: MemoryLeases["fenced"]
+): RetentionStore<never, LeaseLost> => {
   const spacesOf = (threadId: string) => [...spaces.values()].filter((space) => space.threadId === threadId)
   const turnOf = (threadId: string) => turns.get(threadId) ?? fresh
   const threads = ({ after, before }: Range): ReadonlyArray<string> => {
@@ -86,24 +89,27 @@ export const make = (
       }),
     peek: (query) => Effect.sync(() => threads(query).slice(0, query.size).map(candidate)),
     expire: (threadId, before) =>
-      Effect.sync(() => {
-        const own = spacesOf(threadId)
-        const last = lastActivityOf(own)
-        if (last === "" || Order.codePoints(last, before) >= 0) return undefined
-        const [ids, written] = [
-          own.flatMap(({ checkpoints }) => [...checkpoints.keys()]),
-          own.flatMap(({ writes }) => [...writes.keys()])
-        ]
-        const gone = own.flatMap(({ writes }) => Array.from(writes.values()).flatMap((rows) => [...rows.values()]))
-        for (const space of own) {
-          space.checkpoints.clear()
-          space.writes.clear()
-          space.retired.clear()
-        }
-        noteGone(threadId, [...ids, ...written])
-        if (turns.has(threadId)) turns.set(threadId, { ...turnOf(threadId), ttl: undefined })
-        return { checkpoints: ids.length, pendingWrites: gone.length, bytes: MemoryPrune.sizeOf(gone) }
-      }),
+      fenced(
+        [threadId],
+        Effect.sync(() => {
+          const own = spacesOf(threadId)
+          const last = lastActivityOf(own)
+          if (last === "" || Order.codePoints(last, before) >= 0) return undefined
+          const [ids, written] = [
+            own.flatMap(({ checkpoints }) => [...checkpoints.keys()]),
+            own.flatMap(({ writes }) => [...writes.keys()])
+          ]
+          const gone = own.flatMap(({ writes }) => Array.from(writes.values()).flatMap((rows) => [...rows.values()]))
+          for (const space of own) {
+            space.checkpoints.clear()
+            space.writes.clear()
+            space.retired.clear()
+          }
+          noteGone(threadId, [...ids, ...written])
+          if (turns.has(threadId)) turns.set(threadId, { ...turnOf(threadId), ttl: undefined })
+          return { checkpoints: ids.length, pendingWrites: gone.length, bytes: MemoryPrune.sizeOf(gone) }
+        })
+      ),
     expirePlan: (threadId) =>
       Effect.sync(() => {
         const own = spacesOf(threadId)

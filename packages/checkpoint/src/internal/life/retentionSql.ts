@@ -6,22 +6,22 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import type { CheckpointerError } from "../../CheckpointError.ts"
-import { type Exclusively, failingAs } from "../groupCommit.ts"
+import { failingAs } from "../groupCommit.ts"
 import * as PgArray from "../pgArray.ts"
 import { quote } from "../statements.ts"
 import type { WriteError } from "../store.ts"
 import type { Candidate, Range, RetentionStore } from "./retentionStore.ts"
-import * as ThreadLock from "./threadLock.ts"
+import type * as Transaction from "./transaction.ts"
 
 /** @internal */
 export const make = (
   sql: SqlClient,
   schema: string,
-  exclusively: Exclusively
+  alone: ReturnType<typeof Transaction.alone>,
+  locked: Transaction.Transaction
 ): RetentionStore<CheckpointerError, WriteError> => {
   const table = (name: string) => `${quote(schema)}.${name}`
   const retention = table("checkpool_retention")
-  const locked = ThreadLock.make(sql, schema)
 
   const lastActivity = (threadId: string) =>
     `coalesce((SELECT max((checkpoint ->> 'ts') COLLATE "C") FROM ${table("checkpoints")} WHERE thread_id = ${threadId}), '')`
@@ -168,15 +168,14 @@ FROM (${rowsOf("checkpoint_writes")}) AS w, (${rowsOf("checkpoint_blobs")}) AS b
         Effect.map(values(peek, rangeOf(query)), (rows) => rows.map(toCandidate))
       ),
     expire: (threadId, before) =>
-      exclusively(
-        { name: "retain", threadId, repeatable: true },
-        locked(
-          [threadId],
-          Effect.map(values(expire, [threadId, before]), ([row]) =>
-            row === undefined
-              ? undefined
-              : { checkpoints: Number(row[0]), pendingWrites: Number(row[1]), bytes: Number(row[2]) }
-          )
+      alone(
+        "retain",
+        [threadId],
+        true,
+        Effect.map(values(expire, [threadId, before]), ([row]) =>
+          row === undefined
+            ? undefined
+            : { checkpoints: Number(row[0]), pendingWrites: Number(row[1]), bytes: Number(row[2]) }
         )
       ),
     expirePlan: (threadId) =>

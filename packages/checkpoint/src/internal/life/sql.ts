@@ -1,5 +1,5 @@
 /**
- * The SQL of what is done to whole threads. See `threadLock.ts` for what makes it safe.
+ * The SQL of what is done to whole threads. See `transaction.ts` for what makes it safe.
  *
  * @internal
  */
@@ -8,13 +8,14 @@ import * as Effect from "effect/Effect"
 import { type CheckpointerError, StaleHead, ThreadExists } from "../../CheckpointError.ts"
 import { type Exclusively, failingAs } from "../groupCommit.ts"
 import * as Batch from "../lanes/batch.ts"
+import type { SqlLeases } from "../lease/sql.ts"
 import * as PgArray from "../pgArray.ts"
 import { quote, type Statements } from "../statements.ts"
 import type { Store, WriteError } from "../store.ts"
 import * as Prune from "./prune.ts"
 import * as Retention from "./retentionSql.ts"
 import type { LifeStore, ThreadsQuery } from "./store.ts"
-import * as ThreadLock from "./threadLock.ts"
+import * as Transaction from "./transaction.ts"
 
 /** @internal */
 export const make = (
@@ -22,10 +23,12 @@ export const make = (
   schema: string,
   statements: Statements,
   exclusively: Exclusively,
+  leases: SqlLeases,
   byCodePoint: boolean
 ): LifeStore<CheckpointerError, WriteError> & Pick<Store<CheckpointerError, WriteError>, "deleteThread"> => {
   const table = (name: string) => `${quote(schema)}.${name}`
-  const locked = ThreadLock.make(sql, schema)
+  const locked = Transaction.make(sql, schema)
+  const alone = Transaction.alone(locked, exclusively, leases)
   const c = byCodePoint ? "" : ' COLLATE "C"'
 
   // As text, because an application may parse the server's types in its own way.
@@ -103,65 +106,55 @@ ORDER BY page.thread_id`
   }
 
   return {
-    ...Retention.make(sql, schema, exclusively),
+    ...Retention.make(sql, schema, alone, locked),
     commitAt: (name, rows, expected) =>
       Effect.suspend(() => {
         const { checkpointId, namespace, threadId } = rows.put.checkpoint
         let again = false
-        return exclusively(
-          { name, threadId, repeatable: true },
-          locked(
-            [threadId],
-            Effect.gen(function* () {
-              const [row] = yield* sql.unsafe(head, [threadId, namespace, checkpointId]).values
-              const [actual = null, isThere = "false"] = (row ?? []) as ReadonlyArray<string>
-              // What an earlier attempt has done counts, whatever others have gone on to do.
-              if (again && isThere === "true") return
-              again = true
-              if (actual !== expected && actual !== checkpointId) {
-                return yield* new StaleHead({ threadId, namespace, expected, actual })
-              }
-              yield* statements.batch(Batch.merge([{ _tag: "Commit", rows }]))
-            })
-          )
+        return alone(
+          name,
+          [threadId],
+          true,
+          Effect.gen(function* () {
+            const [row] = yield* sql.unsafe(head, [threadId, namespace, checkpointId]).values
+            const [actual = null, isThere = "false"] = (row ?? []) as ReadonlyArray<string>
+            // What an earlier attempt has done counts, whatever others have gone on to do.
+            if (again && isThere === "true") return
+            again = true
+            if (actual !== expected && actual !== checkpointId) {
+              return yield* new StaleHead({ threadId, namespace, expected, actual })
+            }
+            yield* statements.batch(Batch.merge([{ _tag: "Commit", rows }]))
+          })
         )
       }),
     // Not repeatable: a thread that is deleted twice may have been begun anew in between, by somebody else.
-    deleteThread: (threadId) =>
-      exclusively(
-        { name: "deleteThread", threadId, repeatable: false },
-        locked([threadId], statements.deleteThread(threadId))
-      ),
+    deleteThread: (threadId) => alone("deleteThread", [threadId], false, statements.deleteThread(threadId)),
     copyThread: (sourceId, targetId) =>
-      exclusively(
-        { name: "copyThread", threadId: sourceId, repeatable: false },
-        locked(
-          [sourceId, targetId],
-          Effect.gen(function* () {
-            if (!(yield* exists(sourceId))) return
-            if (yield* exists(targetId)) return yield* new ThreadExists({ threadId: targetId })
-            yield* sql.unsafe(copy, [sourceId, targetId])
-          })
-        )
+      alone(
+        "copyThread",
+        [sourceId, targetId],
+        false,
+        Effect.gen(function* () {
+          if (!(yield* exists(sourceId))) return
+          if (yield* exists(targetId)) return yield* new ThreadExists({ threadId: targetId })
+          yield* sql.unsafe(copy, [sourceId, targetId])
+        })
       ),
     fork: (place, checkpointId, fork) =>
-      exclusively(
-        { name: "forkAt", threadId: place.threadId, repeatable: false },
-        locked(
-          [place.threadId],
-          Effect.gen(function* () {
-            const { namespace, threadId } = place
-            const [found] = yield* sql.unsafe(source, [threadId, namespace, checkpointId]).values
-            if (found === undefined) return undefined
-            const [parentId, text, metadata, latestId] = found as [string | null, string, string, string]
-            const checkpoint = fork(
-              { threadId, namespace, checkpointId, parentId, checkpoint: text, metadata },
-              latestId
-            )
-            yield* statements.put({ checkpoint, blobs: [] })
-            return checkpoint.checkpointId
-          })
-        )
+      alone(
+        "forkAt",
+        [place.threadId],
+        false,
+        Effect.gen(function* () {
+          const { namespace, threadId } = place
+          const [found] = yield* sql.unsafe(source, [threadId, namespace, checkpointId]).values
+          if (found === undefined) return undefined
+          const [parentId, text, metadata, latestId] = found as [string | null, string, string, string]
+          const checkpoint = fork({ threadId, namespace, checkpointId, parentId, checkpoint: text, metadata }, latestId)
+          yield* statements.put({ checkpoint, blobs: [] })
+          return checkpoint.checkpointId
+        })
       ),
     deleteForRuns: (runIds) =>
       Effect.flatMap(
@@ -173,38 +166,35 @@ ORDER BY page.thread_id`
           Effect.forEach(
             threads as ReadonlyArray<ReadonlyArray<string>>,
             ([threadId = ""]) =>
-              exclusively(
-                { name: "deleteForRuns", threadId, repeatable: true },
-                locked(
-                  [threadId],
-                  sql.unsafe(pruning.deleteRuns, [threadId, runIds.map((runId) => JSON.stringify(runId))])
-                )
+              alone(
+                "deleteForRuns",
+                [threadId],
+                true,
+                sql.unsafe(pruning.deleteRuns, [threadId, runIds.map((runId) => JSON.stringify(runId))])
               ),
             { discard: true }
           )
       ),
     prune: ({ before, deltaChannels, keepLast, size, threadId }) =>
-      exclusively(
-        { name: "prune", threadId, repeatable: true },
-        locked(
-          [threadId],
-          Effect.map(
-            sql.unsafe(pruning.prune, [threadId, keepLast, before ?? null, PgArray.text(deltaChannels), size]).values,
-            ([row]) => ({ checkpoints: Number(row?.[0]), pendingWrites: Number(row?.[1]), bytes: Number(row?.[2]) })
-          )
+      alone(
+        "prune",
+        [threadId],
+        true,
+        Effect.map(
+          sql.unsafe(pruning.prune, [threadId, keepLast, before ?? null, PgArray.text(deltaChannels), size]).values,
+          ([row]) => ({ checkpoints: Number(row?.[0]), pendingWrites: Number(row?.[1]), bytes: Number(row?.[2]) })
         )
       ),
     collect: ({ grace, size, threadId }) =>
-      exclusively(
-        { name: "prune", threadId, repeatable: true },
-        locked(
-          [threadId],
-          Effect.map(sql.unsafe(pruning.collect, [threadId, grace, size]).values, ([row]) => ({
-            values: Number(row?.[0]),
-            bytes: Number(row?.[1]),
-            waiting: Number(row?.[2])
-          }))
-        )
+      alone(
+        "prune",
+        [threadId],
+        true,
+        Effect.map(sql.unsafe(pruning.collect, [threadId, grace, size]).values, ([row]) => ({
+          values: Number(row?.[0]),
+          bytes: Number(row?.[1]),
+          waiting: Number(row?.[2])
+        }))
       ),
     prunePlan: ({ before, deltaChannels, keepLast, threadId }) =>
       Effect.map(

@@ -1,9 +1,24 @@
-/** @internal */
+/**
+ * Short transactions that take the locks of threads first, which is what makes safe that they decide on what they find. These
+ * locks are this library's own, and last for milliseconds; for those of users see `lease/`.
+ *
+ * @internal
+ */
 import { type SqlClient, TransactionConnection } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type { Exclusively, Objection, Task } from "../groupCommit.ts"
+import * as Lease from "../lease/lease.ts"
+import type { SqlLeases } from "../lease/sql.ts"
+import type { WriteError } from "../store.ts"
+
+/** @internal */
+export type Transaction = <A, E>(
+  threadIds: ReadonlyArray<string>,
+  effect: Effect.Effect<A, E>
+) => Effect.Effect<A, E | SqlError>
 
 /**
  * Runs in a short transaction that takes the locks of threads first, so that what it reads then is not older than the lock.
@@ -15,8 +30,8 @@ import * as Option from "effect/Option"
  * @internal
  */
 export const make =
-  (sql: SqlClient, schema: string) =>
-  <A, E>(threadIds: ReadonlyArray<string>, effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> => {
+  (sql: SqlClient, schema: string): Transaction =>
+  (threadIds, effect) => {
     const lock = sql.unsafe(statement, [lockClass, threadIds.map((threadId) => `${schema}\u001f${threadId}`)])
     return Effect.withFiberRuntime((fiber) => {
       const context = fiber.currentContext as Context.Context<TransactionConnection>
@@ -30,6 +45,27 @@ export const make =
       )
     })
   }
+
+/**
+ * What decides about threads: in such a transaction, alone for the first of them in this process, and only while the leases
+ * that the caller has on them are in force.
+ *
+ * @internal
+ */
+export const alone =
+  (locked: Transaction, exclusively: Exclusively, leases: SqlLeases) =>
+  <A, E extends SqlError | Objection>(
+    name: Task["name"],
+    threadIds: readonly [string, ...ReadonlyArray<string>],
+    repeatable: boolean,
+    effect: Effect.Effect<A, E>
+  ): Effect.Effect<A, WriteError | Exclude<E, SqlError>> =>
+    Lease.fenced(leases, threadIds, (fences) =>
+      exclusively(
+        { name, threadId: threadIds[0], repeatable },
+        locked(threadIds, fences.length === 0 ? effect : Effect.zipRight(leases.check(fences), effect))
+      )
+    )
 
 // In one order, so that those who take several don't wait for each other in a circle.
 const statement = `SELECT pg_advisory_xact_lock($1::int, keys.key)
