@@ -75,6 +75,45 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the dri
     })
   )
 
+  it.scoped("has the columns of what is prepared described once, as long as it is prepared", () =>
+    Effect.gen(function* () {
+      const client = yield* connected
+      const { connection } = client as unknown as { connection: NodeJS.EventEmitter }
+      let described = 0
+      connection.on("rowDescription", () => described++)
+      connection.on("noData", () => described++)
+      const ask = (text: string, rowMode?: "array") =>
+        Effect.async<unknown, Error>((resume) =>
+          Driver.query(client, { text, rowMode, values: ["1"] }, { name: text }, (error, { rows, fields, command }) =>
+            resume(error ? Effect.fail(error) : Effect.succeed([rows, fields.map(({ name }) => name), command]))
+          )
+        )
+      const select = "SELECT $1::int AS one, 'two' AS two"
+      const change = "UPDATE pg_description SET description = $1 WHERE false"
+      for (let i = 0; i < 3; i++) {
+        expect(yield* ask(select)).toEqual([[{ one: 1, two: "two" }], ["one", "two"], "SELECT"])
+        expect(yield* ask(select, "array")).toEqual([[[1, "two"]], ["one", "two"], "SELECT"])
+        expect(yield* ask(change)).toEqual([[], [], "UPDATE"])
+      }
+      expect(described).toBe(2)
+      Driver.closeStatements(client, [select])
+      yield* ask(select)
+      yield* ask(select)
+      expect(described).toBe(3)
+      // What failed before its columns were known has them described the next time.
+      const fail = "SELECT 1 / $1::int AS one"
+      yield* Effect.flip(
+        Effect.async<void, Error>((resume) =>
+          Driver.query(client, { text: fail, values: ["0"] }, { name: fail }, (error) =>
+            resume(error ? Effect.fail(error) : Effect.void)
+          )
+        )
+      )
+      expect(yield* ask(fail)).toEqual([[{ one: 1 }], ["one"], "SELECT"])
+      expect(yield* ask(fail)).toEqual([[{ one: 1 }], ["one"], "SELECT"])
+    })
+  )
+
   it.scoped("gives a query up after its own timeout, with an error that is known by its message", () =>
     Effect.gen(function* () {
       const client = yield* connected

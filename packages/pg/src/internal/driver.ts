@@ -1,15 +1,23 @@
 /**
  * The one place that reaches into `pg` beyond its documented API: connecting interruptibly, knowing when a session is
- * quiet, cutting a socket, cancelling on a socket of its own, cursors without a
- * time limit, and closing prepared statements.
+ * quiet, cutting a socket, cancelling on a socket of its own, cursors without a time limit, and prepared statements: to
+ * close them, and to run them with less ado.
  */
 import * as Effect from "effect/Effect"
 import * as Pg from "pg"
 import Cursor from "pg-cursor"
+import * as ExtendedQuery from "./extendedQuery.ts"
 
 /** `pg`'s protocol connection, as far as it is used here. */
 interface Wire {
-  readonly stream: { readonly destroyed: boolean; destroy(error?: Error): void; cork(): void; uncork(): void }
+  readonly stream: {
+    readonly destroyed: boolean
+    readonly writable: boolean
+    destroy(error?: Error): void
+    cork(): void
+    uncork(): void
+    write(bytes: Uint8Array): void
+  }
   readonly parsedStatements: Record<string, string>
   end(): void
   connect(port: number, host: string): void
@@ -140,6 +148,60 @@ export interface Statement {
   readonly rowMode?: "array" | undefined
 }
 
+/** `pg`'s own query, as far as it is used here. */
+interface Query {
+  readonly text: string
+  readonly name: string | undefined
+  readonly values: ReadonlyArray<unknown> | undefined
+  submit(connection: Wire): Error | null
+  handleRowDescription(message: Described): void
+  handleCommandComplete(message: unknown, connection: Wire): void
+}
+
+/** The columns of a result. */
+interface Described {
+  readonly fields: ReadonlyArray<unknown>
+}
+
+/**
+ * Runs what is prepared already in one write, and has the server describe its columns only once: while it is prepared they
+ * stay the same, the server refuses to run it with others (0A000).
+ */
+class PreparedQuery extends (Pg.Query as unknown as new (
+  config: string | Pg.QueryConfig,
+  values: ReadonlyArray<unknown> | undefined,
+  done: unknown
+) => Query) {
+  private described: Described = { fields: [] }
+
+  override submit(connection: Wire): Error | null {
+    const { name, values } = this
+    if (name === undefined || connection.parsedStatements[name] !== this.text) return super.submit(connection)
+    const known = descriptions.get(connection)?.get(name)
+    const message = ExtendedQuery.run(name, values ?? [], known === undefined)
+    if (message === undefined) return super.submit(connection)
+    if (known !== undefined && known.fields.length > 0) this.handleRowDescription(known)
+    if (connection.stream.writable) connection.stream.write(message)
+    return null
+  }
+
+  override handleRowDescription(message: Described): void {
+    this.described = message
+    super.handleRowDescription(message)
+  }
+
+  override handleCommandComplete(message: unknown, connection: Wire): void {
+    if (this.name !== undefined) {
+      const known = descriptions.get(connection) ?? new Map<string, Described>()
+      descriptions.set(connection, known.set(this.name, this.described))
+    }
+    super.handleCommandComplete(message, connection)
+  }
+}
+
+/** Of what is prepared on each connection, by name. */
+const descriptions = new WeakMap<Wire, Map<string, Described>>()
+
 /**
  * Sends a statement; with a name it is prepared under it first, if it is not yet. After the timeout (ms) the driver gives
  * it up, which ends nothing on the server.
@@ -155,12 +217,8 @@ export const query = (
   { name, timeout }: { readonly name?: string | undefined; readonly timeout?: number | undefined },
   done: (error: Error | null | undefined, result: Pg.QueryResult) => void
 ): void => {
-  const query = new Pg.Query(
-    rowMode === undefined ? text : ({ text, rowMode } as Pg.QueryConfig),
-    values as Array<unknown>,
-    done as () => void
-  )
-  client.query(Object.assign(query, { name, query_timeout: timeout }))
+  const query = new PreparedQuery(rowMode === undefined ? text : ({ text, rowMode } as Pg.QueryConfig), values, done)
+  client.query(Object.assign(query, { name, query_timeout: timeout }) as unknown as Pg.Submittable)
 }
 
 /** Calls back once the server is ready for the next query, or the connection has ended. @internal */
@@ -192,14 +250,16 @@ export const closeStatements = (client: Pg.Client, names: ReadonlyArray<string>)
   const { connection } = innards(client)
   for (const name of names) {
     delete connection.parsedStatements[name]
+    descriptions.get(connection)?.delete(name)
     connection.close({ type: "S", name })
   }
 }
 
 /** Forgets what was prepared, when the server has. @internal */
 export const forgetStatements = (client: Pg.Client): void => {
-  const { parsedStatements } = innards(client).connection
-  for (const name of Object.keys(parsedStatements)) delete parsedStatements[name]
+  const { connection } = innards(client)
+  for (const name of Object.keys(connection.parsedStatements)) delete connection.parsedStatements[name]
+  descriptions.delete(connection)
 }
 
 /**
