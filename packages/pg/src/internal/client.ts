@@ -9,13 +9,13 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as SqlPg from "@effect/sql-pg/PgClient"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { PgConnection } from "../PgConnection.ts"
 import * as Borrow from "./borrow.ts"
 import type { Listen } from "./listen.ts"
+import * as OwnStatement from "./statement.ts"
 import * as Transaction from "./transaction.ts"
 
 const PgJson = Statement.custom<Statement.Custom<"PgJson", unknown>>("PgJson")
@@ -47,8 +47,7 @@ export const make = (
       transformRows,
       spanAttributes
     })
-    // Its own statements take three times as many steps to find the transaction that they are in.
-    const statement = Statement.make(currentOr(connection), compiler, spanAttributes, transformRows)
+    const statement = OwnStatement.make(connection, compiler, spanAttributes, transformRows)
     const client: SqlClient.SqlClient = Object.assign(statement, { ...stock, ...statement })
     return Object.assign(client, {
       safe: client,
@@ -63,16 +62,6 @@ export const make = (
       notify: (channel: string, payload: string) =>
         Effect.asVoid(connection.executeRaw("SELECT pg_notify($1, $2)", [channel, payload]))
     })
-  })
-
-/** The connection of the transaction that the fiber is in, or else the given one. */
-const currentOr = (connection: Connection): Effect.Effect<Connection> =>
-  Effect.withFiberRuntime(({ currentContext }) => {
-    const transaction = Context.getOption(
-      currentContext as Context.Context<SqlClient.TransactionConnection>,
-      SqlClient.TransactionConnection
-    )
-    return Effect.succeed(Option.isSome(transaction) ? transaction.value[0] : connection)
   })
 
 /** Each statement borrows a connection for itself. */

@@ -1,0 +1,76 @@
+/**
+ * sql's statements, without a span where nobody would see it.
+ *
+ * Each statement of `@effect/sql` has a span of its own, listeners or not, which takes about as long as the pool and the
+ * driver together. With a span around it, or a tracer that isn't Effect's own (that keeps spans for nobody), it is sql's
+ * own way.
+ *
+ * The one place that reaches into sql's statement: all of its ways to run go through `withConnection`.
+ */
+import { TransactionConnection } from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Statement from "@effect/sql/Statement"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Tracer from "effect/Tracer"
+
+/** A statement, as far as it is used here. */
+interface Runnable {
+  withConnection<A, E>(operation: string, run: Run<A, E>, withoutTransform?: boolean): Effect.Effect<A, E | SqlError>
+  compile(withoutTransform?: boolean): readonly [text: string, values: ReadonlyArray<unknown>]
+}
+
+type Run<A, E> = (connection: Connection, text: string, values: ReadonlyArray<unknown>) => Effect.Effect<A, E>
+
+/** As `Statement.make`, over a connection that needs no scope. @internal */
+export const make = (
+  connection: Connection,
+  compiler: Statement.Compiler,
+  spanAttributes: ReadonlyArray<readonly [string, unknown]>,
+  transformRows: Parameters<typeof Statement.make>[3]
+): Statement.Constructor => {
+  const acquirer = Effect.withFiberRuntime<Connection>((fiber) => Effect.succeed(currentOr(fiber, connection)))
+  const stock = Statement.make(acquirer, compiler, spanAttributes, transformRows)
+  const prototype: Runnable = Object.getPrototypeOf(stock.unsafe(""))
+  const unseen = Object.create(prototype, {
+    withConnection: {
+      value<A, E>(this: Runnable, operation: string, run: Run<A, E>, withoutTransform = false) {
+        return Effect.withFiberRuntime<A, E | SqlError>((fiber) => {
+          if (!isUnseen(fiber))
+            return prototype.withConnection.call<
+              Runnable,
+              [string, Run<A, E>, boolean],
+              Effect.Effect<A, E | SqlError>
+            >(this, operation, run, withoutTransform)
+          const [text, values] = this.compile(withoutTransform)
+          return run(currentOr(fiber, connection), text, values)
+        })
+      }
+    }
+  })
+  const sql = (strings: unknown, ...args: ReadonlyArray<unknown>) => {
+    const made = (stock as unknown as (...args: ReadonlyArray<unknown>) => object)(strings, ...args)
+    return typeof strings === "string" ? made : Object.setPrototypeOf(made, unseen)
+  }
+  return Object.assign(sql, stock, {
+    unsafe: (text: string, values?: ReadonlyArray<unknown>) => Object.setPrototypeOf(stock.unsafe(text, values), unseen)
+  }) as unknown as Statement.Constructor
+}
+
+/** Nobody would see its span, and nobody wants to change its text. */
+const isUnseen = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =>
+  fiber.currentTracer === ownTracer &&
+  !fiber.currentContext.unsafeMap.has(Tracer.ParentSpan.key) &&
+  fiber.getFiberRef(Statement.currentTransformer)._tag === "None"
+
+const ownTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** The connection of the transaction that the fiber is in, or else the given one. */
+const currentOr = (fiber: Fiber.RuntimeFiber<unknown, unknown>, connection: Connection): Connection => {
+  const context = fiber.currentContext as Context.Context<TransactionConnection>
+  const transaction = Context.getOption(context, TransactionConnection)
+  return transaction._tag === "Some" ? transaction.value[0] : connection
+}
