@@ -1,7 +1,7 @@
 /**
  * The condition in a statement that a lease is in force. It locks the lease's row until the statement's transaction ends, so
- * that nobody takes the lease over before that: to take it changes `claim`, which is a key, and a renewal changes
- * none, so that renewals and writes don't wait for each other.
+ * that nobody takes the lease over before that: who takes it locks the row for an update of its key, `claim`. A renewal
+ * changes no key, so renewals and writes don't wait for each other.
  *
  * @internal
  */
