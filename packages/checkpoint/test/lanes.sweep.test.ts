@@ -37,7 +37,10 @@ class Sweep implements Scheduler {
   }
 
   flush(): void {
-    while (this.tasks.length > 0) (this.newestFirst ? this.tasks.pop() : this.tasks.shift())!()
+    for (let run = 0; this.tasks.length > 0; run++) {
+      if (run === 10_000) throw new Error("the fibers never come to rest")
+      ;(this.newestFirst ? this.tasks.pop() : this.tasks.shift())!()
+    }
   }
 
   /** The result of an effect that has to end by itself now. */

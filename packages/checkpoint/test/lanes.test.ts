@@ -11,8 +11,17 @@ class Failure {
   }
 }
 
-/** Flushes that end when the test says so. */
+/** Flushes that end when the test says so; the lanes have to close by themselves when the test is over. */
 const make = (given: Partial<Lanes.Options<string, Failure>> = {}) =>
+  Effect.flatMap(
+    Effect.acquireRelease(Scope.make(), (scope) =>
+      Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Scope.close(scope, Exit.void))), join)
+    ),
+    (scope) => Scope.extend(open(given), scope)
+  )
+
+/** The same in the scope at hand. */
+const open = (given: Partial<Lanes.Options<string, Failure>> = {}) =>
   Effect.gen(function* () {
     const sent: Array<{ readonly items: ReadonlyArray<string>; readonly end: Deferred.Deferred<void, Failure> }> = []
     const lanes = yield* Lanes.make<string, Failure>({
@@ -53,13 +62,21 @@ const until = (condition: () => boolean) =>
     }
   })
 
+/** What a fiber gives that has to end without anybody's help: one that never does fails the test at once. */
+const join = <A, E>(fiber: Fiber.RuntimeFiber<A, E>) =>
+  Effect.zipRight(
+    until(() => fiber.unsafePoll() !== null),
+    Fiber.join(fiber)
+  )
+
 const items = (sent: ReadonlyArray<{ readonly items: ReadonlyArray<string> }>) =>
   sent.map(({ items }) => items.join(""))
 
 const why = (exit: Exit.Exit<unknown, Failure | Lanes.NotServed>) =>
   Exit.isSuccess(exit) ? undefined : Option.getOrUndefined(Cause.failureOption(exit.cause))
 
-describe("lanes", () => {
+// None of it takes time, so what is broken need not be waited for long.
+describe("lanes", { timeout: 10_000 }, () => {
   it.scoped("send a lone operation at once, and succeed once it is committed", () =>
     Effect.gen(function* () {
       const { ended, sent, submit } = yield* make()
@@ -67,7 +84,7 @@ describe("lanes", () => {
       yield* until(() => sent.length === 1)
       expect(caller.unsafePoll()).toBe(null)
       yield* ended(0)
-      expect(yield* Fiber.join(caller)).toBe(1)
+      expect(yield* join(caller)).toBe(1)
     })
   )
 
@@ -78,7 +95,7 @@ describe("lanes", () => {
       yield* until(() => sent.length === 3)
       expect(items(sent)).toEqual(["abc", "def", "gh"])
       yield* Effect.forEach([2, 0, 1], (n) => ended(n))
-      expect(yield* Fiber.join(callers)).toEqual([3, 3, 3, 3, 3, 3, 2, 2])
+      expect(yield* join(callers)).toEqual([3, 3, 3, 3, 3, 3, 2, 2])
     })
   )
 
@@ -99,7 +116,7 @@ describe("lanes", () => {
       yield* until(() => sent.length === 3)
       yield* ended(0)
       yield* ended(3)
-      expect(yield* Fiber.join(last)).toBe(2)
+      expect(yield* join(last)).toBe(2)
       expect(items(sent)).toEqual(["a", "c", "d", "be"])
       expect(lanes.stats()).toMatchObject({ flushes: 4, flushed: 5, largest: 2, queued: 0 })
     })
@@ -129,7 +146,7 @@ describe("lanes", () => {
       yield* ended(2, Exit.fail(new Failure("refused")))
       yield* ended(3)
       expect(items(sent)).toEqual(["abc", "a", "b", "c"])
-      const exits = yield* Effect.forEach(callers, Fiber.join)
+      const exits = yield* Effect.forEach(callers, join)
       expect(exits.map(Exit.isSuccess)).toEqual([true, false, true])
       expect(why(exits[1]!)).toMatchObject({ kind: "refused" })
       expect(lanes.stats()).toMatchObject({ split: 1, retried: 3 })
@@ -143,7 +160,7 @@ describe("lanes", () => {
       yield* ended(0, Exit.die("defect"))
       yield* ended(1, Exit.die("defect"))
       yield* ended(2)
-      const exits = yield* Effect.forEach(callers, Fiber.join)
+      const exits = yield* Effect.forEach(callers, join)
       expect(exits).toEqual([Exit.die("defect"), Exit.succeed(1)])
     })
   )
@@ -161,7 +178,7 @@ describe("lanes", () => {
       expect(sent.length).toBe(1)
       yield* TestClock.adjust("51 millis")
       yield* ended(1)
-      expect(yield* Fiber.join(caller)).toEqual([3, 3])
+      expect(yield* join(caller)).toEqual([3, 3])
       expect(items(sent)).toEqual(["ab", "abc"])
     })
   )
@@ -176,13 +193,13 @@ describe("lanes", () => {
       const late = yield* Effect.fork(Effect.exit(submit("c", {}, 1000)))
       yield* until(() => lanes.stats().queued === 3)
       yield* TestClock.adjust("1 seconds")
-      expect(why(yield* Fiber.join(hasty))).toMatchObject({ why: { _tag: "Expired", waited: 1000 } })
-      const { cause } = (why(yield* Fiber.join(hasty)) as Lanes.NotServed).why as { cause: Cause.Cause<Failure> }
+      expect(why(yield* join(hasty))).toMatchObject({ why: { _tag: "Expired", waited: 1000 } })
+      const { cause } = (why(yield* join(hasty)) as Lanes.NotServed).why as { cause: Cause.Cause<Failure> }
       expect(Option.getOrThrow(Cause.failureOption(cause)).kind).toBe("saturated")
-      expect(why(yield* Fiber.join(late))).toMatchObject({ why: { _tag: "Expired", cause: undefined } })
+      expect(why(yield* join(late))).toMatchObject({ why: { _tag: "Expired", cause: undefined } })
       expect(patient.unsafePoll()).toBe(null)
       yield* TestClock.adjust("9 seconds")
-      expect(why(yield* Fiber.join(patient))).toMatchObject({ why: { _tag: "Expired", waited: 10_000 } })
+      expect(why(yield* join(patient))).toMatchObject({ why: { _tag: "Expired", waited: 10_000 } })
       expect(lanes.stats()).toMatchObject({ expired: 3, queued: 0, queuedBytes: 0 })
     })
   )
@@ -214,8 +231,8 @@ describe("lanes", () => {
       yield* Fiber.interrupt(queued)
       yield* ended(0)
       yield* ended(1)
-      expect(yield* Fiber.join(stays!)).toEqual(Exit.succeed(2))
-      expect(yield* Fiber.join(after)).toBe(1)
+      expect(yield* join(stays!)).toEqual(Exit.succeed(2))
+      expect(yield* join(after)).toBe(1)
       expect(items(sent)).toEqual(["ab", "d"])
     })
   )
@@ -254,7 +271,7 @@ describe("lanes", () => {
   it.effect("flush what is queued before their scope has closed, and admit nothing new", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const { ended, sent, submit } = yield* Scope.extend(make({ maxInFlight: 1, grace: "5 seconds" }), scope)
+      const { ended, sent, submit } = yield* Scope.extend(open({ maxInFlight: 1, grace: "5 seconds" }), scope)
       const callers = yield* Effect.forEach([..."ab"], (item) => Effect.fork(submit(item, { thread: "1" })))
       yield* until(() => sent.length === 1)
       callers.push(yield* Effect.fork(submit("c")))
@@ -265,15 +282,15 @@ describe("lanes", () => {
       yield* ended(0)
       expect(closing.unsafePoll()).toBe(null)
       yield* ended(1)
-      expect(yield* Effect.forEach(callers, Fiber.join)).toEqual([2, 2, 1])
-      yield* Fiber.join(closing)
+      expect(yield* Effect.forEach(callers, join)).toEqual([2, 2, 1])
+      yield* join(closing)
     })
   )
 
   it.effect("take back what is not done within the grace of their scope's end", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const { sent, submit } = yield* Scope.extend(make({ maxInFlight: 1, grace: "5 seconds" }), scope)
+      const { sent, submit } = yield* Scope.extend(open({ maxInFlight: 1, grace: "5 seconds" }), scope)
       const callers = [yield* Effect.fork(Effect.exit(submit("a")))]
       yield* until(() => sent.length === 1)
       callers.push(yield* Effect.fork(Effect.exit(submit("b"))))
@@ -282,8 +299,8 @@ describe("lanes", () => {
       yield* TestClock.adjust("4999 millis")
       expect(closing.unsafePoll()).toBe(null)
       yield* TestClock.adjust("1 millis")
-      yield* Fiber.join(closing)
-      for (const caller of callers) expect(why(yield* Fiber.join(caller))).toMatchObject({ why: { _tag: "Closed" } })
+      yield* join(closing)
+      for (const caller of callers) expect(why(yield* join(caller))).toMatchObject({ why: { _tag: "Closed" } })
       expect(items(sent)).toEqual(["a"])
     })
   )

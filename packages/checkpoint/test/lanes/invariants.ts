@@ -25,9 +25,13 @@ export const check = (state: State<Item>, books: Books, moment: Moment): void =>
   const lines = books.lines()
   law(state.lines.size === lines.length, `${state.lines.size} lines, the books say ${lines.length}`)
   let ready = 0
+  let readyLines = 0
   for (const line of lines) {
     law(line.flying <= 1, `${line.flying} flushes of one thread`)
-    if (line.flying === 0) ready += line.queued.length
+    if (line.flying === 0) {
+      ready += line.queued.length
+      readyLines++
+    }
     const known = state.lines.get(line.thread)!
     let ticket = known.head
     for (const caller of line.queued) {
@@ -37,6 +41,8 @@ export const check = (state: State<Item>, books: Books, moment: Moment): void =>
     law(ticket === undefined && known.size === line.queued.length, "more in line than wait")
   }
   law(state.queuedReady === ready, `${state.queuedReady} ready, the books say ${ready}`)
+  // Before it is dispatched: with a line too many two flushes of one thread would be next.
+  law(state.ready.size === readyLines, `${state.ready.size} lines ready, the books say ${readyLines}`)
   if (moment.dispatched) {
     const lanes = moment.failures > 0 ? 1 : state.config.maxInFlight
     const idle = books.flights.length < lanes && now >= state.pausedUntil
