@@ -89,7 +89,8 @@ adversities["all of it"] = {
 const fibers = 200
 const max = 5
 
-describe("progress and safety with 200 fibers on 5 slots under", () => {
+// What takes their time is the test clock, which waits on real timers after each step: those of all tests can be waited for at once.
+describe.concurrent("progress and safety with 200 fibers on 5 slots under", () => {
   it.scoped.each(Object.keys(adversities))("%s", (name) =>
     Effect.gen(function* () {
       const adversity = adversities[name]!
