@@ -162,6 +162,15 @@ layer(PairLive, { excludeTestServices: true, timeout: "60 seconds" })("a failove
             Effect.gen(function* () {
               const sql = yield* SqlClient.SqlClient
               const standby = yield* makeOutside(standbyUrl)
+              // Without it a server that stops may take the last answers along that the standby has not heard of.
+              yield* watch.outside.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+              yield* watch.outside.query("SELECT pg_reload_conf()")
+              yield* eventually(
+                watch.outside.query(
+                  "SELECT FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'"
+                ),
+                (standbys) => standbys.length === 1
+              )
               yield* sql`CREATE TABLE ledger (fiber int, entry int, PRIMARY KEY (fiber, entry))`
               const failures: Array<unknown> = []
               const acknowledged: Array<string> = []
@@ -185,7 +194,6 @@ layer(PairLive, { excludeTestServices: true, timeout: "60 seconds" })("a failove
                 )
               }
               yield* more(200)
-              // In this order: it sends the standby everything before it ends.
               yield* primary.stop("fast")
               yield* move("standby")
               yield* eventually(
@@ -208,6 +216,8 @@ layer(PairLive, { excludeTestServices: true, timeout: "60 seconds" })("a failove
               yield* watch.report({ failures: failures.length, acknowledged: acknowledged.length, "of them lost": 0 })
               // As the next ordeal's server, and to have its say about this one.
               yield* primary.start
+              yield* watch.outside.query("ALTER SYSTEM RESET synchronous_standby_names")
+              yield* watch.outside.query("SELECT pg_reload_conf()")
             })
         )
       })
