@@ -1,8 +1,9 @@
 import { Checkpoint, Checkpointer, Codec } from "@checkpool/checkpoint"
 import { expect, it } from "@effect/vitest"
-import { Effect, Either, Exit, Layer, Option, Tracer } from "effect"
+import { Effect, Either, Exit, Layer, Option } from "effect"
 import { agreement } from "./agreement.ts"
 import { suite } from "./laws.ts"
+import { recorder } from "./spans.ts"
 
 suite("Checkpointer in memory", Checkpointer.layerMemory)
 
@@ -24,19 +25,10 @@ const operations = Effect.gen(function* () {
   return key.checkpointId
 }).pipe(Effect.provide(Checkpointer.layerMemory))
 
-// A tracer that keeps the spans that were made.
+// And the spans that were made.
 const recorded = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
-    const spans: Array<Tracer.Span> = []
-    const native = yield* Effect.tracer
-    const tracer = Tracer.make({
-      ...native,
-      span: (...parameters) => {
-        const span = native.span(...parameters)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = yield* recorder
     return [yield* Effect.withTracer(effect, tracer), spans] as const
   })
 

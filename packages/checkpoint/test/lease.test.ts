@@ -1,22 +1,10 @@
 /** How a lease is asked for, kept and given back, on a store that answers as it is told to. */
 import { CheckpointError, ThreadLock } from "@checkpool/checkpoint"
 import { expect, it } from "@effect/vitest"
-import {
-  Cause,
-  Clock,
-  Deferred,
-  Effect,
-  Exit,
-  Fiber,
-  Logger,
-  LogLevel,
-  Metric,
-  Option,
-  TestClock,
-  Tracer
-} from "effect"
+import { Cause, Clock, Deferred, Effect, Exit, Fiber, Logger, LogLevel, Metric, Option, TestClock } from "effect"
 import * as Hold from "../src/internal/lease/hold.ts"
 import type { Answer, LeaseStore } from "../src/internal/lease/lease.ts"
+import { recorder } from "./spans.ts"
 
 const failure = (code = "ECONNRESET") =>
   new CheckpointError.CheckpointerError({
@@ -230,16 +218,7 @@ it.effect("spans and metrics tell how long the lock took, that it was refused, a
         })
       )
     const before = counts()
-    const spans: Array<Tracer.Span> = []
-    const native = yield* Effect.tracer
-    const tracer = Tracer.make({
-      ...native,
-      span: (...parameters) => {
-        const span = native.span(...parameters)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = yield* recorder
     const lost = fake({ renew: () => Effect.succeed(false) }).withThreadLock("t", Effect.never)
     const locked = fake({ take: () => Effect.succeed(elsewhere) }).withThreadLock("t", Effect.void)
     const fiber = yield* Effect.fork(

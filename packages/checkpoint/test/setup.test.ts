@@ -5,9 +5,10 @@ import { Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
 import { EmbeddedPostgres } from "@checkpool/embedded"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, TestServices, Tracer } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schedule, TestServices } from "effect"
 import * as Migrations from "../src/internal/migrations.ts"
 import { memoMap, open, Server, stock } from "./database.ts"
+import { recorder } from "./spans.ts"
 
 const program = fileURLToPath(new URL("./fixtures/setup.mjs", import.meta.url))
 
@@ -33,16 +34,7 @@ const indexes = (schema: string) =>
 // The error codes of statements that failed on the way, even if a retry made up for it.
 const failures = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
-    const spans: Array<Tracer.Span> = []
-    const native = yield* Effect.tracer
-    const tracer = Tracer.make({
-      ...native,
-      span: (...parameters) => {
-        const span = native.span(...parameters)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = yield* recorder
     yield* Effect.withTracer(effect, tracer)
     return spans.filter(
       ({ name, status }) => name === "sql.execute" && status._tag === "Ended" && Exit.isFailure(status.exit)

@@ -1,7 +1,7 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import * as Statement from "@effect/sql/Statement"
 import * as SqlPg from "@effect/sql-pg/PgClient"
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import { Context, DefaultServices, Effect, Option, Tracer } from "effect"
 import * as OwnStatement from "../src/internal/statement.ts"
 
@@ -39,6 +39,18 @@ describe.each(Object.entries(ways))("a statement of %s", (_, statement) => {
       expect(yield* answers(statement())).toEqual(expected)
       expect(yield* Effect.withSpan(answers(statement()), "outer")).toEqual(expected)
     })
+  )
+
+  it.effect("asks Effect's own tracer for no span, except within one", () =>
+    Effect.gen(function* () {
+      const own: { span: Tracer.Tracer["span"] } = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+      const span = vi.spyOn(own, "span")
+      yield* Effect.addFinalizer(() => Effect.sync(() => span.mockRestore()))
+      yield* answers(statement())
+      expect(span).not.toHaveBeenCalled()
+      yield* Effect.withSpan(statement(), "outer")
+      expect(span.mock.calls.map(([name]) => name)).toEqual(["outer", "sql.execute"])
+    }).pipe(Effect.scoped)
   )
 
   it.effect("has sql's span wherever there is a tracer that keeps it", () =>

@@ -1,6 +1,7 @@
 import { Checkpointer, SqlCheckpointer } from "@checkpool/checkpoint"
 import { expect } from "@effect/vitest"
-import { Context, Effect, Layer, Option, Tracer } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
+import { recorder } from "../spans.ts"
 
 /** A put whose parts all carry the same mark, so that what is found can be told to be whole. */
 export const marked = (threadId: string, id: string, mark: string, metadata: Record<string, unknown> = {}) => ({
@@ -30,16 +31,7 @@ export const markOf = (checkpointer: Checkpointer.Service, threadId: string, che
 /** A checkpointer of the test's own over the client at hand, and the statements that it sends. */
 export const observed = (options: SqlCheckpointer.Options = {}) =>
   Effect.gen(function* () {
-    const spans: Array<Tracer.Span> = []
-    const native = yield* Effect.tracer
-    const tracer = Tracer.make({
-      ...native,
-      span: (...parameters) => {
-        const span = native.span(...parameters)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = yield* recorder
     const services = yield* Effect.withTracer(Layer.build(SqlCheckpointer.layer(options)), tracer)
     spans.length = 0
     return { checkpointer: Context.get(services, Checkpointer.Checkpointer), spans, tracer }

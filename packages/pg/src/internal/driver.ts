@@ -180,7 +180,8 @@ class PreparedQuery extends (Pg.Query as unknown as new (
     const known = descriptions.get(connection)?.get(name)
     const message = ExtendedQuery.run(name, values ?? [], known === undefined)
     if (message === undefined) return super.submit(connection)
-    if (known !== undefined && known.fields.length > 0) this.handleRowDescription(known)
+    // Each result has a list of its own: it is the caller's.
+    if (known !== undefined && known.fields.length > 0) this.handleRowDescription({ fields: [...known.fields] })
     if (connection.stream.writable) connection.stream.write(message)
     return null
   }
@@ -192,8 +193,9 @@ class PreparedQuery extends (Pg.Query as unknown as new (
 
   override handleCommandComplete(message: unknown, connection: Wire): void {
     if (this.name !== undefined) {
-      const known = descriptions.get(connection) ?? new Map<string, Described>()
-      descriptions.set(connection, known.set(this.name, this.described))
+      const known = descriptions.get(connection)
+      if (known === undefined) descriptions.set(connection, new Map([[this.name, this.described]]))
+      else if (!known.has(this.name)) known.set(this.name, this.described)
     }
     super.handleCommandComplete(message, connection)
   }

@@ -1,7 +1,7 @@
 /**
  * sql's statements, without a span where nobody would see it.
  *
- * Each statement of `@effect/sql` has a span of its own, listeners or not, which takes about as long as the pool and the
+ * Each statement of `@effect/sql` has a span of its own, listeners or not, which allocates more than the pool and the
  * driver together. With a span around it, or a tracer that isn't Effect's own (that keeps spans for nobody), it is sql's
  * own way.
  *
@@ -39,12 +39,9 @@ export const make = (
     withConnection: {
       value<A, E>(this: Runnable, operation: string, run: Run<A, E>, withoutTransform = false) {
         return Effect.withFiberRuntime<A, E | SqlError>((fiber) => {
-          if (!isUnseen(fiber))
-            return prototype.withConnection.call<
-              Runnable,
-              [string, Run<A, E>, boolean],
-              Effect.Effect<A, E | SqlError>
-            >(this, operation, run, withoutTransform)
+          if (!isUnseen(fiber)) {
+            return Reflect.apply(prototype.withConnection, this, [operation, run, withoutTransform])
+          }
           const [text, values] = this.compile(withoutTransform)
           return run(currentOr(fiber, connection), text, values)
         })
