@@ -1,7 +1,7 @@
 /**
  * Runs what the lanes' state decides: sends flushes, wakes callers, keeps the time.
  *
- * Flushes run in fibers of their own, with nothing of a caller: neither its transaction nor its spans nor its interrupts.
+ * Flushes run in fibers of the lanes, with nothing of a caller: neither its transaction nor its spans nor its interrupts.
  * A caller is handed its outcome in its own ticket, and is only interruptible while it waits.
  *
  * @internal
@@ -107,6 +107,17 @@ export const make = <A, E>(options: Options<A, E>): Effect.Effect<Lanes<A, E>, n
     }
   })
 
+/**
+ * Sends one flush after the other. There is one for each lane that was ever needed: to start a fiber for each flush would take
+ * longer than all that the lanes do.
+ */
+interface Sender<A> {
+  readonly fiber: Fiber.RuntimeFiber<never>
+  /** In flight, or about to be. */
+  flush: Ticket.Flush<A> | undefined
+  wake: () => void
+}
+
 class Interpreter<A, E> {
   private readonly options: Options<A, E>
   private readonly state: State<A>
@@ -116,7 +127,8 @@ class Interpreter<A, E> {
   private readonly origin: bigint
   private readonly timeout: number
   private readonly closed = Deferred.unsafeMake<void>(FiberId.none)
-  private readonly fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  private readonly senders = new Set<Sender<A>>()
+  private readonly idle: Array<Sender<A>> = []
   private timer: Fiber.RuntimeFiber<void> | undefined
   private armedAt = Number.POSITIVE_INFINITY
   private dispatching = false
@@ -218,17 +230,42 @@ class Interpreter<A, E> {
   }
 
   private send(flush: Ticket.Flush<A>): void {
-    const fiber = this.fork(
-      Effect.exit(Effect.suspend(() => this.options.flush(flush.tickets.map(({ item }) => item))))
-    )
-    this.fibers.add(fiber)
-    fiber.addObserver((exit) => {
-      this.fibers.delete(fiber)
-      this.step(() => {
-        const outcome = Exit.flatten(exit)
-        if (Exit.isSuccess(outcome)) this.state.succeeded(flush)
-        else this.failed(flush, outcome.cause)
+    const sender = this.idle.pop()
+    if (sender === undefined) {
+      this.startSender(flush)
+    } else {
+      sender.flush = flush
+      sender.wake()
+    }
+  }
+
+  private startSender(first: Ticket.Flush<A>): void {
+    const next = Effect.async<void>((resume) => {
+      sender.wake = () => resume(Effect.void)
+      if (sender.flush !== undefined) sender.wake()
+    })
+    const run: Effect.Effect<never> = Effect.suspend(() => {
+      const items = sender.flush!.tickets.map(({ item }) => item)
+      return Effect.flatMap(Effect.exit(Effect.suspend(() => this.options.flush(items))), (outcome) => {
+        this.idle.push(sender)
+        this.landed(sender, outcome)
+        return Effect.zipRight(next, run)
       })
+    })
+    const sender: Sender<A> = { flush: first, wake: () => {}, fiber: this.fork(run) }
+    this.senders.add(sender)
+    sender.fiber.addObserver((exit) => {
+      this.senders.delete(sender)
+      if (sender.flush !== undefined) this.landed(sender, exit)
+    })
+  }
+
+  private landed(sender: Sender<A>, outcome: Exit.Exit<unknown, E>): void {
+    const flush = sender.flush!
+    sender.flush = undefined
+    this.step(() => {
+      if (Exit.isSuccess(outcome)) this.state.succeeded(flush)
+      else this.failed(flush, outcome.cause)
     })
   }
 
@@ -263,7 +300,7 @@ class Interpreter<A, E> {
         const now = this.now()
         this.step(() => this.state.tick(now))
         // What is still in flight is not waited for any longer.
-        if (this.state.graceEnds <= now) for (const fiber of this.fibers) fiber.unsafeInterruptAsFork(FiberId.none)
+        if (this.state.graceEnds <= now) this.endSenders()
       })
     )
   }
@@ -271,7 +308,12 @@ class Interpreter<A, E> {
   private finish(): void {
     this.timer?.unsafeInterruptAsFork(FiberId.none)
     this.timer = undefined
+    this.endSenders()
     Deferred.unsafeDone(this.closed, Effect.void)
+  }
+
+  private endSenders(): void {
+    for (const { fiber } of this.senders) fiber.unsafeInterruptAsFork(FiberId.none)
   }
 
   private fork<B>(effect: Effect.Effect<B>): Fiber.RuntimeFiber<B> {
