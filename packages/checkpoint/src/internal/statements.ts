@@ -7,7 +7,7 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { Key } from "../Checkpoint.ts"
-import type { Batch } from "./lanes/batch.ts"
+import { type Batch, merge } from "./lanes/batch.ts"
 import * as Late from "./late.ts"
 import * as Fence from "./lease/fence.ts"
 import * as PgArray from "./pgArray.ts"
@@ -36,36 +36,42 @@ export const make = (sql: SqlClient, schema: string): Statements => {
     WHERE k.thread_id = ${threadId} AND k.checkpoint_ns = ${namespace} AND k.checkpoint_id IN (${checkpointId}, ${own})
   )`
 
-  const put = `WITH blobs AS (
+  // As a row for each blob: a few parameters more are cheaper than arrays.
+  const put = remembered((blobs: number) => {
+    const rows = Array.from({ length: blobs }, (_, row) => {
+      const [channel, version, type, blob] = [7, 8, 9, 10].map((first) => `$${first + 4 * row}`)
+      return `($1::text, $2::text, ${channel}::text, ${version}::text, ${type}::text, ${blob}::bytea)`
+    })
+    const insertBlobs = `WITH blobs AS (
   INSERT INTO ${table("checkpoint_blobs")} (thread_id, checkpoint_ns, channel, version, type, blob)
-  SELECT $1::text, $2::text, b.channel, b.version, b.type, b.blob
-  FROM unnest($7::text[], $8::text[], $9::text[], $10::bytea[]) AS b (channel, version, type, blob)
+  VALUES ${rows.join(",\n    ")}
   ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
 )
-INSERT INTO ${table("checkpoints")} (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+`
+    return `${blobs === 0 ? "" : insertBlobs}INSERT INTO ${table("checkpoints")}
+  (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
 VALUES ($1::text, $2::text, $3::text, coalesce((${unlessLate("$1::text", "$2::text", "$4::text", "$3::text")}), $4::text),
   $5::jsonb, $6::jsonb)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
+  })
 
   const putWrites = `INSERT INTO ${table("checkpoint_writes")} AS old
   (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
 SELECT $1::text, $2::text, coalesce((${unlessLate("$1::text", "$2::text", "$3::text")}), $3::text),
-  w.task_id, w.idx, w.channel, w.type, w.blob, w.task_path
-FROM unnest($4::text[], $5::int[], $6::text[], $7::text[], $8::bytea[], $9::text[])
-  AS w (task_id, idx, channel, type, blob, task_path)
+  ${columnsFrom(4, "text", "int", "text", "text", "bytea", "text")}
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
 DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob WHERE old.idx < 0`
 
   const insertBlobs = (first: number) => `INSERT INTO ${table("checkpoint_blobs")}
     (thread_id, checkpoint_ns, channel, version, type, blob)
-  SELECT * FROM ${rowsFrom(first, "text", "text", "text", "text", "text", "bytea")}
+  SELECT ${columnsFrom(first, "text", "text", "text", "text", "text", "bytea")}
   ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING`
 
   const insertWrites = (first: number, threadId: string) => `INSERT INTO ${table("checkpoint_writes")} AS old
     (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
   SELECT ${threadId}, w.checkpoint_ns, w.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.blob, w.task_path
-  FROM ${rowsFrom(first, "text", "text", "text", "text", "int", "text", "text", "bytea", "text")}
+  FROM (SELECT ${columnsFrom(first, "text", "text", "text", "text", "int", "text", "text", "bytea", "text")})
     AS w (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
   ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
   DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.blob WHERE old.idx < 0`
@@ -73,7 +79,7 @@ DO UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type, blob = EXCLUDED.
   const insertCheckpoints = (first: number, threadId: string) => `INSERT INTO ${table("checkpoints")}
   (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
 SELECT ${threadId}, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint::jsonb, c.metadata::jsonb
-FROM ${rowsFrom(first, "text", "text", "text", "text", "text", "text")}
+FROM (SELECT ${columnsFrom(first, "text", "text", "text", "text", "text", "text")})
   AS c (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
@@ -84,7 +90,8 @@ DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
     threadId: string,
     fence: (parameter: number) => string
   ) => `coalesce(${fence(first + 4)}(
-    SELECT late.found FROM ${rowsFrom(first, "text", "text", "text", "text")} AS r (thread_id, checkpoint_ns, checkpoint_id, own_id)
+    SELECT late.found FROM (SELECT ${columnsFrom(first, "text", "text", "text", "text")})
+      AS r (thread_id, checkpoint_ns, checkpoint_id, own_id)
     CROSS JOIN LATERAL (${unlessLate("r.thread_id", "r.checkpoint_ns", "r.checkpoint_id", "r.own_id")} OFFSET 0) AS late (found)
     LIMIT 1
   ), ${threadId})`
@@ -127,20 +134,25 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
   const execute = (statement: string, parameters: ReadonlyArray<unknown>) =>
     Effect.asVoid(sql.unsafe(statement, parameters).raw)
 
+  const batch: Statements["batch"] = ({ blobs, checkpoints, refs, writes }, claim) => {
+    const statement = claim === undefined ? batchOf : fencedBatchOf
+    const last = claim === undefined ? ofRefs(refs) : [...ofRefs(refs), claim]
+    if (checkpoints.length === 0) return execute(statement.writes, [...ofWrites(writes), ...last])
+    const parameters = [...ofCheckpoints(checkpoints), ...ofBlobs(blobs)]
+    return writes.length === 0
+      ? execute(statement.checkpoints, [...parameters, ...last])
+      : execute(statement.both, [...parameters, ...ofWrites(writes), ...last])
+  }
+
   return {
-    put: ({ blobs, checkpoint }) =>
-      execute(put, [
-        checkpoint.threadId,
-        checkpoint.namespace,
-        checkpoint.checkpointId,
-        checkpoint.parentId,
-        checkpoint.checkpoint,
-        checkpoint.metadata,
-        PgArray.text(blobs.map(({ channel }) => channel)),
-        PgArray.text(blobs.map(({ version }) => version)),
-        PgArray.text(blobs.map(({ type }) => type)),
-        PgArray.bytea(blobs.map(({ blob }) => blob))
-      ]),
+    put: (rows) => {
+      const { blobs, checkpoint } = rows
+      if (blobs.length > maxSeparate) return batch(merge([{ _tag: "Put", rows }]))
+      const { checkpointId, metadata, namespace, parentId, threadId } = checkpoint
+      const parameters: Array<unknown> = [threadId, namespace, checkpointId, parentId, checkpoint.checkpoint, metadata]
+      for (const { blob, channel, type, version } of blobs) parameters.push(channel, version, type, toBuffer(blob))
+      return execute(put(blobs.length), parameters)
+    },
     putWrites: ({ key: { checkpointId, namespace, threadId }, rows }) =>
       execute(putWrites, [
         threadId,
@@ -154,21 +166,25 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
         PgArray.text(rows.map(({ taskPath }) => taskPath))
       ]),
     deleteThread: (threadId) => execute(deleteThread, [threadId]),
-    batch: ({ blobs, checkpoints, refs, writes }, claim) => {
-      const statement = claim === undefined ? batchOf : fencedBatchOf
-      const last = claim === undefined ? ofRefs(refs) : [...ofRefs(refs), claim]
-      if (checkpoints.length === 0) return execute(statement.writes, [...ofWrites(writes), ...last])
-      const parameters = [...ofCheckpoints(checkpoints), ...ofBlobs(blobs)]
-      return writes.length === 0
-        ? execute(statement.checkpoints, [...parameters, ...last])
-        : execute(statement.both, [...parameters, ...ofWrites(writes), ...last])
-    }
+    batch
   }
 }
 
-/** Rows of which each column is an array, these being parameters from `first` on. */
-const rowsFrom = (first: number, ...types: ReadonlyArray<string>): string =>
-  `unnest(${types.map((type, i) => `$${first + i}::${type}[]`).join(", ")})`
+/** Blobs of a put. For each number up to this one there is a statement to be prepared. */
+const maxSeparate = 8
+
+/** Columns that are arrays, these being parameters from `first` on. In FROM each of them would be copied first. */
+const columnsFrom = (first: number, ...types: ReadonlyArray<string>): string =>
+  types.map((type, i) => `unnest($${first + i}::${type}[])`).join(", ")
+
+const remembered = (make: (count: number) => string): ((count: number) => string) => {
+  const made: Array<string> = []
+  return (count) => (made[count] ??= make(count))
+}
+
+// What consists of these and of texts alone goes the pool's short way to the server.
+const toBuffer = (bytes: Uint8Array | null): Buffer | null =>
+  bytes === null || Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const ofKeys = (keys: ReadonlyArray<Key>): ReadonlyArray<Buffer> => [
   PgArray.text(keys.map(({ threadId }) => threadId)),
