@@ -70,6 +70,21 @@ export const checkpoints = (it: Vitest.MethodsNonLive<Checkpointer.Checkpointer>
     })
   )
 
+  it.effect("keeps any number of values", () =>
+    Effect.gen(function* () {
+      const threadId = yield* Checkpoint.makeId
+      for (let count = 0; count <= 12; count++) {
+        const channels = Array.from({ length: count }, (_, i) => `channel ${i}`)
+        const saved = checkpoint(`checkpoint ${count}`, {
+          channel_values: Object.fromEntries(channels.map((channel, i) => [channel, i % 2 ? i : Uint8Array.of(i)])),
+          channel_versions: Object.fromEntries(["none", ...channels].map((channel) => [channel, count]))
+        })
+        yield* put({ threadId, checkpoint: saved })
+        expect((yield* getSome({ threadId, checkpointId: saved.id })).checkpoint).toEqual(saved)
+      }
+    })
+  )
+
   it.effect("shares all values with a fork that has no new versions", () =>
     Effect.gen(function* () {
       const threadId = yield* Checkpoint.makeId
