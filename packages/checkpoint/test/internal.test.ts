@@ -86,9 +86,9 @@ layer(stock(), { memoMap, timeout: "60 seconds" })("against the server", (it) =>
         const rows = yield* sql.unsafe(
           "SELECT * FROM unnest($1::text[], $2::bytea[], $3::int[]) AS a (text, bytes, int)",
           [
-            PgArray.text(cells.map(({ text }) => text)),
-            PgArray.bytea(cells.map(({ bytes }) => bytes)),
-            PgArray.int4(cells.map(({ int }) => int))
+            PgArray.text(cells, ({ text }) => text),
+            PgArray.bytea(cells, ({ bytes }) => bytes),
+            PgArray.int4(cells, ({ int }) => int)
           ]
         )
         expect(rows).toEqual(cells.map((cell) => ({ ...cell, bytes: cell.bytes && Buffer.from(cell.bytes) })))
@@ -118,7 +118,7 @@ layer(stock(), { memoMap, timeout: "60 seconds" })("against the server", (it) =>
       const texts = [...new Set(fc.sample(withoutNul, 1000)), "a", "a-b", "ab", "B", "\uFFFD", "\u{1F388}", "\u{1F389}"]
       const rows = yield* sql.unsafe<{ t: string }>(
         'SELECT t FROM unnest($1::text[]) AS a (t) ORDER BY t COLLATE "C"',
-        [PgArray.text(texts)]
+        [PgArray.texts(texts)]
       )
       expect([...texts].sort(Order.codePoints)).toEqual(rows.map(({ t }) => t))
     })

@@ -234,9 +234,9 @@ CROSS JOIN LATERAL (
     writesTo: (keys, channel) =>
       Effect.map(
         sql.unsafe(writesTo, [
-          PgArray.text(keys.map(({ threadId }) => threadId)),
-          PgArray.text(keys.map(({ namespace }) => namespace)),
-          PgArray.text(keys.map(({ checkpointId }) => checkpointId)),
+          PgArray.text(keys, ({ threadId }) => threadId),
+          PgArray.text(keys, ({ namespace }) => namespace),
+          PgArray.text(keys, ({ checkpointId }) => checkpointId),
           channel
         ]).values,
         (rows) => {
@@ -246,7 +246,7 @@ CROSS JOIN LATERAL (
         }
       ),
     ancestors: (place, checkpointId, channels) => {
-      const parameters = [place.threadId, place.namespace, PgArray.text(channels)]
+      const parameters = [place.threadId, place.namespace, PgArray.texts(channels)]
       const statement =
         checkpointId === undefined
           ? sql.unsafe(ancestorsOfLatest, parameters)

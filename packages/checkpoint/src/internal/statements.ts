@@ -158,12 +158,12 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
         threadId,
         namespace,
         checkpointId,
-        PgArray.text(rows.map(({ taskId }) => taskId)),
-        PgArray.int4(rows.map(({ idx }) => idx)),
-        PgArray.text(rows.map(({ channel }) => channel)),
-        PgArray.text(rows.map(({ type }) => type)),
-        PgArray.bytea(rows.map(({ blob }) => blob)),
-        PgArray.text(rows.map(({ taskPath }) => taskPath))
+        PgArray.text(rows, ({ taskId }) => taskId),
+        PgArray.int4(rows, ({ idx }) => idx),
+        PgArray.text(rows, ({ channel }) => channel),
+        PgArray.text(rows, ({ type }) => type),
+        PgArray.bytea(rows, ({ blob }) => blob),
+        PgArray.text(rows, ({ taskPath }) => taskPath)
       ]),
     deleteThread: (threadId) => execute(deleteThread, [threadId]),
     batch
@@ -187,38 +187,35 @@ const toBuffer = (bytes: Uint8Array | null): Buffer | null =>
   bytes === null || Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const ofKeys = (keys: ReadonlyArray<Key>): ReadonlyArray<Buffer> => [
-  PgArray.text(keys.map(({ threadId }) => threadId)),
-  PgArray.text(keys.map(({ namespace }) => namespace)),
-  PgArray.text(keys.map(({ checkpointId }) => checkpointId))
+  PgArray.text(keys, ({ threadId }) => threadId),
+  PgArray.text(keys, ({ namespace }) => namespace),
+  PgArray.text(keys, ({ checkpointId }) => checkpointId)
 ]
 
-const ofRefs = (refs: Batch["refs"]): ReadonlyArray<Buffer> => [
-  ...ofKeys(refs),
-  PgArray.text(refs.map(({ own }) => own))
-]
+const ofRefs = (refs: Batch["refs"]): ReadonlyArray<Buffer> => [...ofKeys(refs), PgArray.text(refs, ({ own }) => own)]
 
 const ofCheckpoints = (rows: Batch["checkpoints"]): ReadonlyArray<Buffer> => [
   ...ofKeys(rows),
-  PgArray.text(rows.map(({ parentId }) => parentId)),
-  PgArray.text(rows.map(({ checkpoint }) => checkpoint)),
-  PgArray.text(rows.map(({ metadata }) => metadata))
+  PgArray.text(rows, ({ parentId }) => parentId),
+  PgArray.text(rows, ({ checkpoint }) => checkpoint),
+  PgArray.text(rows, ({ metadata }) => metadata)
 ]
 
 const ofBlobs = (rows: Batch["blobs"]): ReadonlyArray<Buffer> => [
-  PgArray.text(rows.map(({ place }) => place.threadId)),
-  PgArray.text(rows.map(({ place }) => place.namespace)),
-  PgArray.text(rows.map(({ row }) => row.channel)),
-  PgArray.text(rows.map(({ row }) => row.version)),
-  PgArray.text(rows.map(({ row }) => row.type)),
-  PgArray.bytea(rows.map(({ row }) => row.blob))
+  PgArray.text(rows, ({ place }) => place.threadId),
+  PgArray.text(rows, ({ place }) => place.namespace),
+  PgArray.text(rows, ({ row }) => row.channel),
+  PgArray.text(rows, ({ row }) => row.version),
+  PgArray.text(rows, ({ row }) => row.type),
+  PgArray.bytea(rows, ({ row }) => row.blob)
 ]
 
 const ofWrites = (rows: Batch["writes"]): ReadonlyArray<Buffer> => [
   ...ofKeys(rows.map(({ key }) => key)),
-  PgArray.text(rows.map(({ row }) => row.taskId)),
-  PgArray.int4(rows.map(({ row }) => row.idx)),
-  PgArray.text(rows.map(({ row }) => row.channel)),
-  PgArray.text(rows.map(({ row }) => row.type)),
-  PgArray.bytea(rows.map(({ row }) => row.blob)),
-  PgArray.text(rows.map(({ row }) => row.taskPath))
+  PgArray.text(rows, ({ row }) => row.taskId),
+  PgArray.int4(rows, ({ row }) => row.idx),
+  PgArray.text(rows, ({ row }) => row.channel),
+  PgArray.text(rows, ({ row }) => row.type),
+  PgArray.bytea(rows, ({ row }) => row.blob),
+  PgArray.text(rows, ({ row }) => row.taskPath)
 ]

@@ -30,28 +30,66 @@ export interface Batch {
 
 /** In the order in which they were asked for. @internal */
 export const merge = (items: ReadonlyArray<Item>): Batch => {
+  const batch: Rows = { checkpoints: [], blobs: [], writes: [], refs: [] }
+  // No key is in two places, and most often there is one operation in each: then its rows are in order, and each key is there
+  // once.
+  for (const [, [first, ...others]] of sorted(inPlaces(items))) {
+    if (others.length === 0 && first!._tag !== "Commit") addAlone(batch, first!)
+    else addMerged(batch, [first!, ...others])
+  }
+  return batch
+}
+
+type Rows = { readonly [K in keyof Batch]: Array<Batch[K][number]> }
+
+const inPlaces = (items: ReadonlyArray<Item>): Map<string, Array<Item>> => {
+  const places = new Map<string, Array<Item>>()
+  for (const item of items) {
+    const { namespace, threadId } = placeOf(item)
+    // Identifiers hold no NUL, so it can stand between them; it sorts before all that they hold.
+    const name = `${threadId}\0${namespace}`
+    const others = places.get(name)
+    if (others === undefined) places.set(name, [item])
+    else others.push(item)
+  }
+  return places
+}
+
+const placeOf = ({ _tag, rows }: Item): Place =>
+  _tag === "Put" ? rows.checkpoint : _tag === "Writes" ? rows.key : rows.put.checkpoint
+
+const addAlone = ({ blobs, checkpoints, refs, writes }: Rows, item: Exclude<Item, { _tag: "Commit" }>): void => {
+  if (item._tag === "Put") {
+    const { checkpoint } = item.rows
+    checkpoints.push(checkpoint)
+    for (const row of item.rows.blobs) blobs.push({ place: checkpoint, row })
+    refs.push(...Late.refOfPut(item.rows))
+  } else {
+    for (const row of item.rows.rows) writes.push({ key: item.rows.key, row })
+    refs.push(Late.refOfWrites(item.rows))
+  }
+}
+
+/** All of one place. */
+const addMerged = (batch: Rows, items: ReadonlyArray<Item>): void => {
   const checkpoints = new Map<string, CheckpointRow>()
   const blobs = new Map<string, Batch["blobs"][number]>()
   const writes = new Map<string, Batch["writes"][number]>()
   const refs = new Map<string, Late.Ref>()
   const refer = (added: ReadonlyArray<Late.Ref>): void => {
-    for (const ref of added) refs.set(`${placed(ref)}${ref.checkpointId}\0${ref.own}`, ref)
+    for (const ref of added) refs.set(`${ref.checkpointId}\0${ref.own}`, ref)
   }
-  const put = (rows: PutRows): void => {
-    const { checkpoint } = rows
-    const prefix = placed(checkpoint)
-    const name = prefix + checkpoint.checkpointId
-    const old = checkpoints.get(name)
-    checkpoints.set(name, old === undefined ? checkpoint : { ...checkpoint, parentId: old.parentId })
-    for (const row of rows.blobs) {
-      const name = `${prefix}${row.channel}\0${row.version}`
+  const put = ({ blobs: values, checkpoint }: PutRows): void => {
+    const old = checkpoints.get(checkpoint.checkpointId)
+    checkpoints.set(checkpoint.checkpointId, old === undefined ? checkpoint : { ...checkpoint, parentId: old.parentId })
+    for (const row of values) {
+      const name = `${row.channel}\0${row.version}`
       if (!blobs.has(name)) blobs.set(name, { place: checkpoint, row })
     }
   }
   const putWrites = ({ key, rows }: WritesRows): void => {
-    const prefix = `${placed(key)}${key.checkpointId}\0`
     for (const row of rows) {
-      const name = `${prefix}${row.taskId}\0${row.idx}`
+      const name = `${key.checkpointId}\0${row.taskId}\0${row.idx}`
       const old = writes.get(name)
       if (old === undefined) writes.set(name, { key, row })
       else if (row.idx < 0) writes.set(name, { key, row: { ...row, taskPath: old.row.taskPath } })
@@ -70,8 +108,19 @@ export const merge = (items: ReadonlyArray<Item>): Batch => {
       item.rows.writes.forEach(putWrites)
     }
   }
-  return { checkpoints: sorted(checkpoints), blobs: sorted(blobs), writes: sorted(writes), refs: [...refs.values()] }
+  for (const [, row] of sorted(checkpoints)) batch.checkpoints.push(row)
+  for (const [, blob] of sorted(blobs)) batch.blobs.push(blob)
+  for (const write of [...writes.values()].sort(byKey)) batch.writes.push(write)
+  batch.refs.push(...refs.values())
 }
+
+const sorted = <A>(rows: ReadonlyMap<string, A>): ReadonlyArray<readonly [string, A]> =>
+  [...rows].sort(([a], [b]) => Order.codePoints(a, b))
+
+const byKey = (a: Batch["writes"][number], b: Batch["writes"][number]): number =>
+  Order.codePoints(a.key.checkpointId, b.key.checkpointId) ||
+  Order.codePoints(a.row.taskId, b.row.taskId) ||
+  a.row.idx - b.row.idx
 
 /** What an operation weighs in a queue: its values, and something for the rest. @internal */
 export const bytesOf = ({ _tag, rows }: Item): number =>
@@ -86,9 +135,3 @@ const bytesOfPut = ({ blobs, checkpoint }: PutRows): number =>
 
 const bytesOfRows = (rows: ReadonlyArray<{ readonly blob: Uint8Array | null }>): number =>
   rows.reduce((bytes, { blob }) => bytes + 128 + (blob === null ? 0 : blob.byteLength), 256)
-
-// Identifiers hold no NUL, so it can stand between them; it sorts before all that they hold.
-const placed = ({ namespace, threadId }: Place): string => `${threadId}\0${namespace}\0`
-
-const sorted = <A>(rows: ReadonlyMap<string, A>): ReadonlyArray<A> =>
-  rows.size < 2 ? [...rows.values()] : [...rows].sort(([a], [b]) => Order.codePoints(a, b)).map(([, row]) => row)

@@ -88,7 +88,7 @@ UPDATE ${locks} SET claim = NULL, expires_at = clock_timestamp() WHERE claim = $
       ),
     release: ({ id, threadId }) => failingAs("withThreadLock", Effect.asVoid(values(release, [id, threadId]))),
     check: (fences) =>
-      Effect.flatMap(values(check, [PgArray.text(fences.map(({ claim }) => claim.id))]), (rows) => {
+      Effect.flatMap(values(check, [PgArray.text(fences, ({ claim }) => claim.id)]), (rows) => {
         const missing = fences.find(({ claim }) => !rows.some(([id]) => id === claim.id))
         return missing === undefined ? Effect.void : Lease.lost(missing, "TakenOver")
       })

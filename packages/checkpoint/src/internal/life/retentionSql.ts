@@ -161,7 +161,7 @@ FROM (${rowsOf("checkpoint_writes")}) AS w, (${rowsOf("checkpoint_blobs")}) AS b
         )
       ),
     release: (done, undone) =>
-      failingAs("retain", Effect.asVoid(locked([], values(release, [PgArray.text(done), PgArray.text(undone)])))),
+      failingAs("retain", Effect.asVoid(locked([], values(release, [PgArray.texts(done), PgArray.texts(undone)])))),
     peek: (query) =>
       failingAs(
         "retain",

@@ -181,7 +181,7 @@ ORDER BY page.thread_id`
         [threadId],
         true,
         Effect.map(
-          sql.unsafe(pruning.prune, [threadId, keepLast, before ?? null, PgArray.text(deltaChannels), size]).values,
+          sql.unsafe(pruning.prune, [threadId, keepLast, before ?? null, PgArray.texts(deltaChannels), size]).values,
           ([row]) => ({ checkpoints: Number(row?.[0]), pendingWrites: Number(row?.[1]), bytes: Number(row?.[2]) })
         )
       ),
@@ -200,7 +200,7 @@ ORDER BY page.thread_id`
       Effect.map(
         failingAs(
           "prunePlan",
-          sql.unsafe(pruning.plan, [threadId, keepLast, before ?? null, PgArray.text(deltaChannels)]).values
+          sql.unsafe(pruning.plan, [threadId, keepLast, before ?? null, PgArray.texts(deltaChannels)]).values
         ),
         ([row]) => ({
           checkpoints: Number(row?.[0]),
