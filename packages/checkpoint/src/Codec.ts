@@ -23,6 +23,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { SerializationError } from "./CheckpointError.ts"
 import * as Json from "./internal/json.ts"
+import * as JsonText from "./internal/jsonText.ts"
+import * as Settled from "./internal/settled.ts"
 
 /**
  * A value in its stored form.
@@ -73,15 +75,11 @@ export const json: Service = {
   encode: (value, at) => {
     // A copy: the caller may go on writing to its buffer.
     if (Json.isBytes(value)) return Effect.succeed({ type: "bytes", data: Uint8Array.from(value) })
-    try {
-      return Effect.succeed({ type: "json", data: Buffer.from(Json.stringify(value)) })
-    } catch (cause) {
-      if (cause instanceof Json.Refusal) {
-        return new SerializationError({ operation: "encode", ...at, path: cause.path, reason: cause.reason })
-      }
-      const reason = cause instanceof RangeError ? "its text is too long" : "reading its properties failed"
-      return new SerializationError({ operation: "encode", ...at, path: [], reason, cause })
-    }
+    const encoded = JsonText.encode(value, at)
+    const text = Settled.valueOf(encoded)
+    return text === undefined
+      ? (encoded as Effect.Effect<never, SerializationError>)
+      : Effect.succeed({ type: "json", data: Buffer.from(text) })
   },
   decode: ({ data, type }, at) => {
     if (type === "bytes") return Effect.succeed(Uint8Array.from(data))
@@ -89,17 +87,7 @@ export const json: Service = {
       const reason = `it was stored as ${JSON.stringify(type)}, which this codec can't read; provide the Codec that wrote it`
       return new SerializationError({ operation: "decode", ...at, path: [], reason })
     }
-    try {
-      return Effect.succeed(Json.parse(fromUtf8.decode(data)))
-    } catch (cause) {
-      return new SerializationError({
-        operation: "decode",
-        ...at,
-        path: [],
-        reason: "what is stored is not valid JSON in UTF-8; was it written or cut by another program?",
-        cause
-      })
-    }
+    return JsonText.decode(() => fromUtf8.decode(data), at)
   }
 }
 

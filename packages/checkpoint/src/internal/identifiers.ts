@@ -14,20 +14,51 @@ export const maxKeyBytes = 2600
 /** @internal */
 export type Parts = ReadonlyArray<readonly [field: string, value: unknown, empty?: "mayBeEmpty"]>
 
-/** The parts of one key: each one fit for a text column, all of them together for an index. @internal */
-export const check = (parts: Parts): InvalidIdentifier | undefined => {
-  let bytes = 0
-  let longest = ["", "", -1] as [field: string, value: string, bytes: number]
+/** Parts of a key that are fit for text columns. @internal */
+export interface Measured {
+  readonly bytes: number
+  /** The longest part, and its bytes. */
+  readonly field: string
+  readonly value: string
+  readonly longest: number
+}
+
+const empty: Measured = { bytes: 0, field: "", value: "", longest: -1 }
+
+/** Each of the parts is to be fit for a text column, all of them, with those before, for an index. @internal */
+export const measure = (parts: Parts, before: Measured = empty): Measured | InvalidIdentifier => {
+  let { bytes, field: longestField, longest, value: longestValue } = before
   for (const [field, value, empty] of parts) {
     if (typeof value !== "string") return invalid(field, "NotAString", String(value))
     if (value === "" && empty === undefined) return invalid(field, "Empty", value)
-    if (value.includes("\0")) return invalid(field, "Nul", value)
-    if (loneSurrogate.test(value)) return invalid(field, "LoneSurrogate", value)
-    const length = Buffer.byteLength(value)
+    const plain = isPlain(value)
+    if (!plain && value.includes("\0")) return invalid(field, "Nul", value)
+    if (!plain && loneSurrogate.test(value)) return invalid(field, "LoneSurrogate", value)
+    const length = plain ? value.length : Buffer.byteLength(value)
     bytes += length
-    if (length > longest[2]) longest = [field, value, length]
+    if (length > longest) {
+      longestField = field
+      longestValue = value
+      longest = length
+    }
   }
-  return bytes > maxKeyBytes ? invalid(longest[0], "TooLong", longest[1]) : undefined
+  if (bytes > maxKeyBytes) return invalid(longestField, "TooLong", longestValue)
+  return { bytes, field: longestField, value: longestValue, longest }
+}
+
+/** The parts of one key. @internal */
+export const check = (parts: Parts, before?: Measured): InvalidIdentifier | undefined => {
+  const measured = measure(parts, before)
+  return measured instanceof InvalidIdentifier ? measured : undefined
+}
+
+/** Whether it is ASCII without NUL, as nearly all of them are. */
+const isPlain = (value: string): boolean => {
+  for (let i = 0; i < value.length; i++) {
+    const unit = value.charCodeAt(i)
+    if (unit === 0 || unit > 0x7f) return false
+  }
+  return true
 }
 
 /** The name of a schema: Postgres cuts off what is too long, and would take two names for one. @internal */
@@ -42,6 +73,7 @@ export const checkSchema = (name: string): InvalidIdentifier | undefined =>
  */
 export const versionText = (version: ChannelVersion): string | InvalidIdentifier => {
   if (typeof version !== "number") return version
+  if (Number.isSafeInteger(version)) return String(version)
   if (!Number.isFinite(version)) return invalid("version", "NotFinite", String(version))
   const [mantissa = "", exponent] = String(version).split("e")
   if (exponent === undefined) return mantissa

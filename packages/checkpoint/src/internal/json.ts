@@ -16,11 +16,9 @@ export class Refusal {
 }
 
 /** Throws a `Refusal`. @internal */
-export const stringify = (value: unknown): string => {
-  const trail: Trail = { path: [], above: [] }
+export const stringify = (value: unknown): string =>
   // The walk finds what JSON.stringify would lose. Nearly always there is nothing, and then the native one is fastest.
-  return isPlainJson(value, trail) ? JSON.stringify(value) : write(value)
-}
+  isPlainJson(value, "", undefined) ? JSON.stringify(value) : write(value)
 
 /** For what `JSON.parse` has given: nothing in it is refused or changed. @internal */
 export const print = (value: unknown): string => write(value)
@@ -31,91 +29,95 @@ export const parse = (text: string): unknown => {
   return text.includes('"lc"') ? revive(value) : value
 }
 
-interface Trail {
-  readonly path: Array<string | number>
-  readonly above: Array<object>
+/** An object that the walk is in, at its key in the one that it stands in. */
+interface Frame {
+  readonly value: object
+  readonly key: string | number
+  readonly up: Frame | undefined
+  readonly depth: number
 }
 
-const refuse = (trail: Trail, reason: string): never => {
-  throw new Refusal(trail.path.slice(), reason)
+const refuse = (reason: string, key: string | number, up: Frame | undefined): never => {
+  const path: Array<string | number> = []
+  for (let at = key, frame = up; frame !== undefined; at = frame.key, frame = frame.up) path.unshift(at)
+  throw new Refusal(path, reason)
 }
 
 // True: JSON.stringify writes all of it. False: it takes `write`. A refusal: it can't be kept.
-const isPlainJson = (value: unknown, trail: Trail): boolean => {
+const isPlainJson = (value: unknown, key: string | number, up: Frame | undefined): boolean => {
   switch (typeof value) {
     case "string":
     case "boolean":
       return true
     case "number":
-      if (Number.isNaN(value)) return refuse(trail, "NaN has no JSON form; store null or a string")
+      if (Number.isNaN(value)) return refuse("NaN has no JSON form; store null or a string", key, up)
       return Number.isFinite(value) && !Object.is(value, -0)
     case "undefined":
       return false
     case "object":
-      return value === null || isPlainObject(value, trail)
+      return value === null || isPlainObject(value, key, up)
     case "bigint":
-      return refuse(trail, "a BigInt has no JSON form; store it as a string")
+      return refuse("a BigInt has no JSON form; store it as a string", key, up)
     default:
-      return refuse(trail, `a ${typeof value} can't be stored; leave it out of the state`)
+      return refuse(`a ${typeof value} can't be stored; leave it out of the state`, key, up)
   }
 }
 
-const isPlainObject = (value: object, trail: Trail): boolean => {
-  if (trail.above.length === maxDepth)
-    refuse(trail, `it is nested more than ${maxDepth} levels deep; store a flatter value, or parts of it under ids`)
-  if (trail.above.includes(value))
-    return refuse(trail, "the value contains itself; store a tree, or ids in place of the cycle")
-  trail.above.push(value)
-  let plain = true
-  const each = (key: string | number, child: unknown) => {
-    trail.path.push(key)
-    if (!isPlainJson(child, trail)) plain = false
-    trail.path.pop()
+const isPlainObject = (value: object, key: string | number, up: Frame | undefined): boolean => {
+  const refused = (reason: string) => refuse(reason, key, up)
+  const depth = up === undefined ? 1 : up.depth + 1
+  if (depth > maxDepth) {
+    refused(`it is nested more than ${maxDepth} levels deep; store a flatter value, or parts of it under ids`)
   }
+  for (let frame = up; frame !== undefined; frame = frame.up) {
+    if (frame.value === value) refused("the value contains itself; store a tree, or ids in place of the cycle")
+  }
+  const frame: Frame = { value, key, up, depth }
   const prototype: unknown = Object.getPrototypeOf(value)
-  if (Object.getOwnPropertySymbols(value).length > 0) refuse(trail, "a key that is a symbol can't be stored")
+  if (Object.getOwnPropertySymbols(value).length > 0) refused("a key that is a symbol can't be stored")
   if (Array.isArray(value)) {
     // The prototype of arrays is an array itself, in every realm; that of a class is not.
-    if (!Array.isArray(prototype)) refuse(trail, unknownClass(value))
+    if (!Array.isArray(prototype)) refused(unknownClass(value))
     const keys = Object.keys(value)
     // Own keys come with the indices first, so the last one tells.
     if (!/^\d*$/.test(keys.at(-1) ?? "")) {
-      refuse(trail, "an array with properties of its own can't be stored; make it an object")
+      refused("an array with properties of its own can't be stored; make it an object")
     }
     if (keys.length !== value.length) {
-      refuse(trail, "an array with holes can't be stored; fill them, with undefined or null")
+      refused("an array with holes can't be stored; fill them, with undefined or null")
     }
-    for (let i = 0; i < value.length; i++) each(i, value[i])
-  } else if (isRecordPrototype(prototype)) {
+    let plain = true
+    for (let i = 0; i < value.length; i++) if (!isPlainJson(value[i], i, frame)) plain = false
+    return plain
+  }
+  if (isRecordPrototype(prototype)) {
     const record = value as Readonly<Record<string, unknown>>
     if (record.lc === 2 && reviveRecord(record) !== record) {
-      refuse(trail, "an object of this form is LangGraph's own notation and would be read back as something else")
+      refused("an object of this form is LangGraph's own notation and would be read back as something else")
     }
-    for (const key of Object.keys(record)) each(key, record[key])
-  } else {
-    plain = false
-    if (value instanceof Map && prototype === Map.prototype) {
-      let i = 0
-      for (const [key, child] of value) {
-        each(i, key)
-        each(typeof key === "string" ? key : i, child)
-        i++
-      }
-    } else if (value instanceof Set && prototype === Set.prototype) {
-      let i = 0
-      for (const child of value) each(i++, child)
-    } else if (value instanceof RegExp && prototype === RegExp.prototype) {
-      if (value.lastIndex !== 0)
-        refuse(trail, "a RegExp in the middle of a search can't be stored; reset its lastIndex")
-    } else if (!isBytes(value)) {
-      refuse(trail, unknownClass(value))
-    }
-    if (!isBytes(value) && Object.keys(value).length > 0) {
-      refuse(trail, `a ${value.constructor.name} with properties of its own can't be stored; make it an object`)
-    }
+    let plain = true
+    for (const name of Object.keys(record)) if (!isPlainJson(record[name], name, frame)) plain = false
+    return plain
   }
-  trail.above.pop()
-  return plain
+  if (value instanceof Map && prototype === Map.prototype) {
+    let i = 0
+    for (const [name, child] of value) {
+      isPlainJson(name, i, frame)
+      isPlainJson(child, typeof name === "string" ? name : i, frame)
+      i++
+    }
+  } else if (value instanceof Set && prototype === Set.prototype) {
+    let i = 0
+    for (const child of value) isPlainJson(child, i++, frame)
+  } else if (value instanceof RegExp && prototype === RegExp.prototype) {
+    if (value.lastIndex !== 0) refused("a RegExp in the middle of a search can't be stored; reset its lastIndex")
+  } else if (!isBytes(value)) {
+    refused(unknownClass(value))
+  }
+  if (!isBytes(value) && Object.keys(value).length > 0) {
+    refused(`a ${value.constructor.name} with properties of its own can't be stored; make it an object`)
+  }
+  return false
 }
 
 /** A `Buffer` too, which comes back as the `Uint8Array` that it is; no other class. @internal */

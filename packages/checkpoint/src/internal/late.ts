@@ -20,10 +20,10 @@ export interface Ref extends Key {
 }
 
 /** The checkpoint that a put continues. @internal */
-export const refOfPut = ({ checkpoint }: PutRows): ReadonlyArray<Ref> =>
-  checkpoint.parentId === null
-    ? []
-    : [{ ...keyOf(checkpoint), checkpointId: checkpoint.parentId, own: checkpoint.checkpointId }]
+export const refOfPut = ({ checkpoint }: PutRows): ReadonlyArray<Ref> => {
+  const { checkpointId: own, namespace, parentId, threadId } = checkpoint
+  return parentId === null ? [] : [{ threadId, namespace, checkpointId: parentId, own }]
+}
 
 /** The checkpoint that writes are on top of. @internal */
 export const refOfWrites = ({ key }: WritesRows): Ref => ({ ...key, own: key.checkpointId })
@@ -33,8 +33,6 @@ export const refsOfCommit = ({ put, writes }: CommitRows): ReadonlyArray<Ref> =>
   ...refOfPut(put),
   ...writes.filter(({ key }) => key.checkpointId !== put.checkpoint.checkpointId).map(refOfWrites)
 ]
-
-const keyOf = ({ checkpointId, namespace, threadId }: Key): Key => ({ threadId, namespace, checkpointId })
 
 /** @internal */
 export const mark = "checkpool: this thread was deleted: "

@@ -13,6 +13,7 @@ import * as Codec from "../Codec.ts"
 import * as Identifiers from "./identifiers.ts"
 import * as Json from "./json.ts"
 import * as Jsonb from "./jsonb.ts"
+import * as JsonText from "./jsonText.ts"
 import * as Order from "./order.ts"
 import * as PendingSends from "./pendingSends.ts"
 import * as Settled from "./settled.ts"
@@ -82,17 +83,28 @@ export const fromPut = Settled.fn(function* (
   const { checkpoint, newVersions, threadId } = options
   const namespace = options.namespace ?? ""
   const parentId = options.parentId ?? null
-  const thread = threadParts(threadId, namespace)
-  yield* valid([...thread, ["checkpointId", checkpoint.id]])
-  if (parentId !== null) yield* valid([...thread, ["parentId", parentId]])
+  const thread = Identifiers.measure(threadParts(threadId, namespace))
+  if (thread instanceof InvalidIdentifier) return yield* thread
+  const invalid =
+    Identifiers.check([["checkpointId", checkpoint.id]], thread) ??
+    (parentId === null ? undefined : Identifiers.check([["parentId", parentId]], thread))
+  if (invalid !== undefined) return yield* invalid
 
   const blobs: Array<BlobRow> = []
   for (const channel of Object.keys(newVersions).sort(Order.codePoints)) {
     const version = Identifiers.versionText(newVersions[channel]!)
     if (version instanceof InvalidIdentifier) return yield* version
-    yield* valid([...thread, ["channel", channel, "mayBeEmpty"], ["version", version, "mayBeEmpty"]])
+    const invalid = Identifiers.check(
+      [
+        ["channel", channel, "mayBeEmpty"],
+        ["version", version, "mayBeEmpty"]
+      ],
+      thread
+    )
+    if (invalid !== undefined) return yield* invalid
     if (Object.hasOwn(checkpoint.channel_values, channel)) {
-      const { data, type } = yield* codec.encode(checkpoint.channel_values[channel], { part: "channel", channel })
+      const encoded = codec.encode(checkpoint.channel_values[channel], { part: "channel", channel })
+      const { data, type } = Settled.valueOf(encoded) ?? (yield* encoded)
       blobs.push({ channel, version, type, blob: data })
     } else {
       blobs.push({ channel, version, type: "empty", blob: null })
@@ -100,14 +112,16 @@ export const fromPut = Settled.fn(function* (
   }
   const tooLarge = Size.check(blobs)
   if (tooLarge !== undefined) return yield* tooLarge
+  const text = encodeCheckpoint(codec, checkpoint)
+  const metadata = encodeObject(codec, options.metadata, { part: "metadata", channel: "" })
   return {
     checkpoint: {
       threadId,
       namespace,
       checkpointId: checkpoint.id,
       parentId,
-      checkpoint: yield* encodeCheckpoint(codec, checkpoint),
-      metadata: Jsonb.encode(yield* encodeObject(codec, options.metadata, { part: "metadata", channel: "" }))
+      checkpoint: Settled.valueOf(text) ?? (yield* text),
+      metadata: Jsonb.encode(Settled.valueOf(metadata) ?? (yield* metadata))
     },
     blobs
   }
@@ -253,24 +267,24 @@ export const valid = (parts: Identifiers.Parts): Effect.Effect<void, InvalidIden
   return error === undefined ? Effect.void : Effect.fail(error)
 }
 
-const encodeCheckpoint = Settled.fn(function* (
+const encodeCheckpoint = (
   codec: Codec.Service,
-  checkpoint: Checkpoint
-): Effect.fn.Return<string, SerializationError> {
-  const { channel_values, ...fields } = checkpoint
+  { channel_values, ...fields }: Checkpoint
+): Effect.Effect<string, SerializationError> => {
   const inline: JsonObject = {}
   for (const channel of Object.keys(channel_values)) {
-    if (!Object.hasOwn(checkpoint.channel_versions, channel)) define(inline, channel, channel_values[channel])
+    if (!Object.hasOwn(fields.channel_versions, channel)) define(inline, channel, channel_values[channel])
   }
-  const text = yield* encodeObject(Codec.json, fields, { part: "checkpoint", channel: "" })
-  if (Object.keys(inline).length === 0) return Jsonb.encode(text)
-  const values = yield* Effect.mapError(
-    encodeObject(codec, inline, { part: "channel", channel: "" }),
-    ({ cause, operation, part, path: [channel = "", ...path], reason }) =>
-      new SerializationError({ operation, part, channel: String(channel), path, reason, cause })
-  )
-  return Jsonb.encode(`${text.slice(0, -1)},"channel_values":${values}}`)
-})
+  const encoded = JsonText.encode(fields, { part: "checkpoint", channel: "" })
+  const text = Settled.valueOf(encoded)
+  if (text === undefined) return encoded
+  if (Object.keys(inline).length === 0) return Effect.succeed(Jsonb.encode(text))
+  return Effect.mapBoth(encodeObject(codec, inline, { part: "channel", channel: "" }), {
+    onFailure: ({ cause, operation, part, path: [channel = "", ...path], reason }) =>
+      new SerializationError({ operation, part, channel: String(channel), path, reason, cause }),
+    onSuccess: (values) => Jsonb.encode(`${text.slice(0, -1)},"channel_values":${values}}`)
+  })
+}
 
 const decodeCheckpoint = (
   stored: string
@@ -281,28 +295,28 @@ const decodeCheckpoint = (
   return { ...rest, channel_versions, versions_seen, channel_values }
 }
 
-/** @internal */
-export const encodeObject = Settled.fn(function* (
+/** The text of an object for a JSONB column. @internal */
+export const encodeObject = (
   codec: Codec.Service,
   value: unknown,
   at: Codec.Location
-): Effect.fn.Return<string, SerializationError> {
-  const { data, type } = yield* codec.encode(value, at)
-  if (type === "json") return fromUtf8.decode(data)
-  return yield* new SerializationError({
-    operation: "encode",
-    ...at,
-    path: [],
-    reason: `the codec made ${JSON.stringify(type)} of it, but what is stored in a JSONB column must be "json"`
+): Effect.Effect<string, SerializationError> => {
+  if (codec === Codec.json && !Json.isBytes(value)) return JsonText.encode(value, at)
+  return Effect.flatMap(codec.encode(value, at), ({ data, type }) => {
+    if (type === "json") return Effect.succeed(fromUtf8.decode(data))
+    const reason = `the codec made ${JSON.stringify(type)} of it, but what is stored in a JSONB column must be "json"`
+    return new SerializationError({ operation: "encode", ...at, path: [], reason })
   })
-})
+}
 
 const decodeObject = (
   codec: Codec.Service,
   text: string,
   at: Codec.Location
 ): Effect.Effect<JsonObject, SerializationError> =>
-  codec.decode({ type: "json", data: toUtf8.encode(text) }, at) as Effect.Effect<JsonObject, SerializationError>
+  (codec === Codec.json
+    ? JsonText.decode(() => text, at)
+    : codec.decode({ type: "json", data: toUtf8.encode(text) }, at)) as Effect.Effect<JsonObject, SerializationError>
 
 /** The order in which a graph applies writes. @internal */
 export const byApplication = (a: WriteRow, b: WriteRow): number =>

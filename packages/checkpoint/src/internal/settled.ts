@@ -29,5 +29,9 @@ export const fn =
     return goOn(undefined)
   }
 
+/** What it has come to, if it has succeeded already: to yield it would take longer. @internal */
+export const valueOf = <A, E>(effect: Effect.Effect<A, E>): A | undefined =>
+  isSettled(effect) ? effect.value : undefined
+
 const isSettled = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Success<A, E> =>
   Exit.isExit(effect) && Exit.isSuccess(effect)

@@ -84,27 +84,26 @@ FROM (SELECT ${columnsFrom(first, "text", "text", "text", "text", "text", "text"
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata`
 
-  // For all that the batch refers to, once. LATERAL and OFFSET keep the look-up by key.
-  const unlessAnyIsLate = (
-    first: number,
-    threadId: string,
-    fence: (parameter: number) => string
-  ) => `coalesce(${fence(first + 4)}(
-    SELECT late.found FROM (SELECT ${columnsFrom(first, "text", "text", "text", "text")})
+  // For all that the batch refers to, once: the parameters are arrays of threads, namespaces, what is referred to, and one's
+  // own. LATERAL and OFFSET keep the look-up by key.
+  const unlessAnyIsLate = (parameters: ReadonlyArray<number>) => `(
+    SELECT late.found FROM (SELECT ${parameters.map((parameter) => `unnest($${parameter}::text[])`).join(", ")})
       AS r (thread_id, checkpoint_ns, checkpoint_id, own_id)
     CROSS JOIN LATERAL (${unlessLate("r.thread_id", "r.checkpoint_ns", "r.checkpoint_id", "r.own_id")} OFFSET 0) AS late (found)
     LIMIT 1
-  ), ${threadId})`
+  )`
 
-  // For each table only if there is something for it: to begin an insertion costs as much as to insert a few rows.
-  const batches = (fence: (parameter: number) => string) => ({
-    checkpoints: `WITH blobs AS (${insertBlobs(7)})\n${insertCheckpoints(1, unlessAnyIsLate(13, "c.thread_id", fence))}`,
-    writes: insertWrites(1, unlessAnyIsLate(10, "w.thread_id", fence)),
+  // For each table only if there is something for it: to begin an insertion costs as much as to insert a few rows. Without
+  // writes, what is referred to are the parents of the checkpoints.
+  const batches = (unlessLost: (claim: number) => string) => ({
+    checkpoints: `WITH blobs AS (${insertBlobs(7)})
+${insertCheckpoints(1, `coalesce(${unlessLost(13)}${unlessAnyIsLate([1, 2, 4, 3])}, c.thread_id)`)}`,
+    writes: insertWrites(1, `coalesce(${unlessLost(14)}${unlessAnyIsLate([10, 11, 12, 13])}, w.thread_id)`),
     both: `WITH blobs AS (${insertBlobs(7)}), writes AS (${insertWrites(13, "w.thread_id")})
-${insertCheckpoints(1, unlessAnyIsLate(22, "c.thread_id", fence))}`
+${insertCheckpoints(1, `coalesce(${unlessLost(26)}${unlessAnyIsLate([22, 23, 24, 25])}, c.thread_id)`)}`
   })
   const batchOf = batches(() => "")
-  const fencedBatchOf = batches((parameter) => `${Fence.unlessLost(table(Fence.table), `$${parameter}::text`)}, `)
+  const fencedBatchOf = batches((claim) => `${Fence.unlessLost(table(Fence.table), `$${claim}::text`)}, `)
 
   // In one statement, so of whatever is committed meanwhile it takes all or nothing.
   const deleteThread = `WITH blobs AS (
@@ -136,12 +135,12 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
 
   const batch: Statements["batch"] = ({ blobs, checkpoints, refs, writes }, claim) => {
     const statement = claim === undefined ? batchOf : fencedBatchOf
-    const last = claim === undefined ? ofRefs(refs) : [...ofRefs(refs), claim]
-    if (checkpoints.length === 0) return execute(statement.writes, [...ofWrites(writes), ...last])
+    const claimed = claim === undefined ? [] : [claim]
+    if (checkpoints.length === 0) return execute(statement.writes, [...ofWrites(writes), ...ofRefs(refs), ...claimed])
     const parameters = [...ofCheckpoints(checkpoints), ...ofBlobs(blobs)]
     return writes.length === 0
-      ? execute(statement.checkpoints, [...parameters, ...last])
-      : execute(statement.both, [...parameters, ...ofWrites(writes), ...last])
+      ? execute(statement.checkpoints, [...parameters, ...claimed])
+      : execute(statement.both, [...parameters, ...ofWrites(writes), ...ofRefs(refs), ...claimed])
   }
 
   return {
