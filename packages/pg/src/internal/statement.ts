@@ -5,7 +5,8 @@
  * driver together. With a span around it, or a tracer that isn't Effect's own (that keeps spans for nobody), it is sql's
  * own way.
  *
- * The one place that reaches into sql's statement: all of its ways to run go through `withConnection`.
+ * The one place that reaches into sql's statement: how it is made, and that all of its ways to run go through
+ * `withConnection`.
  */
 import { TransactionConnection } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
@@ -17,10 +18,13 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Tracer from "effect/Tracer"
 
+type Compiled = readonly [text: string, values: ReadonlyArray<unknown>]
+
 /** A statement, as far as it is used here. */
 interface Runnable {
+  readonly segments: ReadonlyArray<unknown>
   withConnection<A, E>(operation: string, run: Run<A, E>, withoutTransform?: boolean): Effect.Effect<A, E | SqlError>
-  compile(withoutTransform?: boolean): readonly [text: string, values: ReadonlyArray<unknown>]
+  compile(withoutTransform?: boolean): Compiled
 }
 
 type Run<A, E> = (connection: Connection, text: string, values: ReadonlyArray<unknown>) => Effect.Effect<A, E>
@@ -34,26 +38,42 @@ export const make = (
 ): Statement.Constructor => {
   const acquirer = Effect.withFiberRuntime<Connection>((fiber) => Effect.succeed(currentOr(fiber, connection)))
   const stock = Statement.make(acquirer, compiler, spanAttributes, transformRows)
-  const prototype: Runnable = Object.getPrototypeOf(stock.unsafe(""))
-  const unseen = Object.create(prototype, {
-    withConnection: {
-      value<A, E>(this: Runnable, operation: string, run: Run<A, E>, withoutTransform = false) {
-        return Effect.withFiberRuntime<A, E | SqlError>((fiber) => {
-          if (!isUnseen(fiber)) {
-            return Reflect.apply(prototype.withConnection, this, [operation, run, withoutTransform])
-          }
-          const [text, values] = this.compile(withoutTransform)
-          return run(currentOr(fiber, connection), text, values)
-        })
-      }
+  const Stock = stock.unsafe("").constructor as new (segments: ReadonlyArray<unknown>, ...others: unknown[]) => Runnable
+
+  class Unseen extends Stock {
+    constructor(segments: ReadonlyArray<unknown>) {
+      super(segments, acquirer, compiler, spanAttributes, transformRows)
     }
-  })
+
+    override withConnection<A, E>(operation: string, run: Run<A, E>, withoutTransform = false) {
+      return Effect.withFiberRuntime<A, E | SqlError>((fiber) => {
+        if (!isUnseen(fiber)) return super.withConnection(operation, run, withoutTransform)
+        const [text, values] = this.compile(withoutTransform)
+        return run(currentOr(fiber, connection), text, values)
+      })
+    }
+  }
+
+  /** A text that is a statement as it is. */
+  class Literal extends Unseen {
+    private readonly compiled: Compiled
+
+    constructor(text: string, values: ReadonlyArray<unknown> = []) {
+      super([{ _tag: "Literal", value: text, params: values }])
+      this.compiled = [text.trim(), values]
+    }
+
+    override compile(): Compiled {
+      return this.compiled
+    }
+  }
+
   const sql = (strings: unknown, ...args: ReadonlyArray<unknown>) => {
-    const made = (stock as unknown as (...args: ReadonlyArray<unknown>) => object)(strings, ...args)
-    return typeof strings === "string" ? made : Object.setPrototypeOf(made, unseen)
+    const made = (stock as unknown as (...args: ReadonlyArray<unknown>) => Runnable)(strings, ...args)
+    return typeof strings === "string" ? made : new Unseen(made.segments)
   }
   return Object.assign(sql, stock, {
-    unsafe: (text: string, values?: ReadonlyArray<unknown>) => Object.setPrototypeOf(stock.unsafe(text, values), unseen)
+    unsafe: (text: string, values?: ReadonlyArray<unknown>) => new Literal(text, values)
   }) as unknown as Statement.Constructor
 }
 
