@@ -29,11 +29,8 @@ export const sideBySide = async (
   // The first rounds are for compilers, caches and prepared statements.
   for (let round = -options.warmUp; round < options.rounds; round++) {
     const values: Array<number> = []
-    // In turn from another one on, so that none always follows the same.
-    for (let i = 0; i < variants.length; i++) {
-      const at = (i + Math.max(round, 0)) % variants.length
-      values[at] = await variants[at]!()
-    }
+    // In another order each time, so that none always follows the same: what one leaves behind slows the next one down.
+    for (const at of shuffled(variants.length)) values[at] = await variants[at]!()
     if (round >= 0) rounds.push(values)
   }
   const samples = new Map<Result, ReadonlyArray<number>>()
@@ -64,6 +61,11 @@ export const medianTime = async (run: () => Promise<unknown>, milliseconds: numb
   }
   return summarize(times).median
 }
+
+const shuffled = (length: number): ReadonlyArray<number> =>
+  Array.from({ length }, (_, at) => ({ at, place: Math.random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ at }) => at)
 
 const summarize = (values: ReadonlyArray<number>): Summary => {
   const sorted = values.toSorted((a, b) => a - b)

@@ -15,18 +15,25 @@ const exec = promisify(execFile)
 /** Puts per second. */
 export type Pgbench = (writers: number, bytes: number, milliseconds: number) => Promise<number>
 
-// One put as the checkpointer sends it. The texts come as texts, which spares the server to parse an array of them.
+// One put as the checkpointer sends it; the values come as texts, which `bytea` would not take as they are.
 const script = `\\set step :step + 1
 WITH blobs AS (
   INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
-  SELECT :thread::text || ' ' || :client_id::text, '', b.channel, b.version, b.type, b.blob
-  FROM unnest(ARRAY['messages', 'result'], ARRAY[:step::int::text, :step::int::text], ARRAY['json', 'json'],
-    ARRAY[convert_to(:first::text, 'UTF8'), convert_to(:second::text, 'UTF8')]) AS b (channel, version, type, blob)
+  VALUES (:thread::text || ' ' || :client_id::text, '', 'messages', :step::int::text, 'json', convert_to(:first::text, 'UTF8')),
+    (:thread::text || ' ' || :client_id::text, '', 'result', :step::int::text, 'json', convert_to(:second::text, 'UTF8'))
   ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
 )
 INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
-VALUES (:thread::text || ' ' || :client_id::text, '', :prefix::text || lpad(to_hex(:step::int), 12, '0'),
-  :prefix::text || lpad(to_hex(:step::int - 1), 12, '0'), :checkpoint::jsonb, :metadata::jsonb)
+VALUES (:thread::text || ' ' || :client_id::text, '', :prefix::text || lpad(to_hex(:step::int), 12, '0'), coalesce((
+    SELECT ('deleted: ' || d.thread_id)::int::text
+    FROM checkpool_deleted_threads AS d
+    WHERE d.thread_id = :thread::text || ' ' || :client_id::text
+      AND :prefix::text || lpad(to_hex(:step::int - 1), 12, '0') <= d.last_checkpoint_id AND NOT EXISTS (
+        SELECT FROM checkpoints AS k
+        WHERE k.thread_id = :thread::text || ' ' || :client_id::text AND k.checkpoint_ns = '' AND k.checkpoint_id IN
+          (:prefix::text || lpad(to_hex(:step::int - 1), 12, '0'), :prefix::text || lpad(to_hex(:step::int), 12, '0'))
+      )
+  ), :prefix::text || lpad(to_hex(:step::int - 1), 12, '0')), :checkpoint::jsonb, :metadata::jsonb)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata;
 `

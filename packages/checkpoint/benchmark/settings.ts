@@ -12,7 +12,7 @@ export interface Effort {
   readonly milliseconds: number
 }
 
-export const full: Effort = { rounds: 7, warmUp: 2, milliseconds: 400 }
+export const full: Effort = { rounds: 9, warmUp: 1, milliseconds: 600 }
 export const quick: Effort = { rounds: 3, warmUp: 1, milliseconds: 150 }
 
 export const help = `What the checkpointer costs beside LangGraph's own saver, and beside pgbench where that is installed.
@@ -20,7 +20,7 @@ export const help = `What the checkpointer costs beside LangGraph's own saver, a
   node packages/checkpoint/benchmark/dist/main.js [options]
 
   --puts, --reads   only these
-  --quick           a first impression in a minute; the whole takes about five
+  --quick           a first impression in a minute; the whole takes about ten
   --url URL         on a server of yours, in a database that is made and dropped; any superuser will do, and
                     100 connections
   --out FOLDER      writes the tables (results.md) and a picture of them (results.svg) into this folder
