@@ -74,6 +74,14 @@ export const TypeId: unique symbol = Symbol.for("@checkpool/pool/Pool")
 export type TypeId = typeof TypeId
 
 /**
+ * Makes an effect as interruptible as it is where the resource is asked for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Restore = Borrowing.Restore
+
+/**
  * A pool of `A`.
  *
  * @category models
@@ -88,6 +96,13 @@ export interface Pool<A> {
    * Only the wait and the effect itself are interruptible.
    */
   readonly use: <B, E, R>(f: (resource: A) => Effect.Effect<B, E, R>) => Effect.Effect<B, E | PoolError, R>
+  /**
+   * As `use`, in the one uninterruptible region in which the resource is taken and given back: `f` makes interruptible what
+   * may be, with `restore`. For an adapter that would begin with such a region, and runs one short operation each time.
+   */
+  readonly useMask: <B, E, R>(
+    f: (resource: A, restore: Restore) => Effect.Effect<B, E, R>
+  ) => Effect.Effect<B, E | PoolError, R>
   /** Borrows a resource until the scope closes. */
   readonly get: Effect.Effect<A, PoolError, Scope.Scope>
   /**
@@ -204,6 +219,7 @@ const fromInterpreter = <A, E, R>(interpreter: Interpreter<A, E, R>, grace: numb
     [TypeId]: TypeId,
     name,
     use: (f) => Borrowing.use(interpreter, f),
+    useMask: (f) => Borrowing.useMask(interpreter, f),
     get: Borrowing.get(interpreter),
     invalidate: (resource, why) => interpreter.invalidate(resource, why),
     stats: Effect.sync(() => interpreter.stats()),

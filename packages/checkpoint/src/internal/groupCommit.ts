@@ -147,7 +147,10 @@ const sendAlone = (statements: Statements, operation: Operation): Effect.Effect<
 }
 
 const straight = (statements: Statements, operation: Operation): Effect.Effect<void, WriteError | Objection> =>
-  Effect.mapError(sendAlone(statements, operation), (error) => refusal(operation, error))
+  Effect.mapBoth(sendAlone(statements, operation), {
+    onFailure: (error) => refusal(operation, error),
+    onSuccess: () => undefined
+  })
 
 const refusal = (operation: Operation, error: SqlError | Objection): WriteError | Objection => {
   if (error._tag !== "SqlError") return error
@@ -180,20 +183,25 @@ const threadOf = (operation: Operation): string => {
  * The tracer is a caller's, too: lanes may have been made before there was one.
  */
 const traced = <A, E>(items: ReadonlyArray<Item>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
-  const callers = items.flatMap(({ span, tracer }) => (span === undefined ? [] : [{ span, tracer }]))
-  const [first, ...others] = callers
+  const first = items.find(isTraced)
   if (first === undefined) return effect
   const within =
     items.length === 1
       ? Effect.withParentSpan(effect, first.span)
       : Effect.withSpan(effect, "Checkpointer.flush", {
           parent: first.span,
-          links: others.map(({ span }) => ({ _tag: "SpanLink", span, attributes: {} })),
+          links: items
+            .filter(isTraced)
+            .filter((item) => item !== first)
+            .map(({ span }) => ({ _tag: "SpanLink", span, attributes: {} })),
           attributes: { "checkpoint.batch": items.length },
           captureStackTrace: false
         })
   return first.tracer === undefined ? within : Effect.withTracer(within, first.tracer)
 }
+
+const isTraced = <A extends Caller>(caller: A): caller is A & { readonly span: Tracer.AnySpan } =>
+  caller.span !== undefined
 
 const inTransactionOr = <A, E>(
   within: Effect.Effect<A, E>,

@@ -190,7 +190,7 @@ export const fromGet = ({
 }: Checkpointer.GetOptions): Effect.Effect<Pick<Key, "threadId" | "namespace">, InvalidIdentifier> => {
   const thread = threadParts(threadId, namespace)
   const parts: Identifiers.Parts = checkpointId === undefined ? thread : [...thread, ["checkpointId", checkpointId]]
-  return Effect.as(valid(parts), { threadId, namespace })
+  return Identifiers.check(parts) ?? Effect.succeed({ threadId, namespace })
 }
 
 /** @internal */

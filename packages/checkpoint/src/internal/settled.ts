@@ -33,5 +33,11 @@ export const fn =
 export const valueOf = <A, E>(effect: Effect.Effect<A, E>): A | undefined =>
   isSettled(effect) ? effect.value : undefined
 
+/** As `Effect.flatMap`, at once if it has succeeded already. To be run once, as what `fn` gives. @internal */
+export const flatMap = <A, E, B, E2>(
+  effect: Effect.Effect<A, E>,
+  f: (value: A) => Effect.Effect<B, E2>
+): Effect.Effect<B, E | E2> => (isSettled(effect) ? f(effect.value) : Effect.flatMap(effect, f))
+
 const isSettled = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Success<A, E> =>
   Exit.isExit(effect) && Exit.isSuccess(effect)

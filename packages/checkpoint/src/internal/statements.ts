@@ -130,8 +130,9 @@ HAVING count(*) > 0
 ON CONFLICT (thread_id) DO UPDATE
 SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoint_id), deleted_at = now()`
 
+  // Whatever it gives is nobody's business; to map it to nothing would take a step of each statement.
   const execute = (statement: string, parameters: ReadonlyArray<unknown>) =>
-    Effect.asVoid(sql.unsafe(statement, parameters).raw)
+    sql.unsafe(statement, parameters).raw as Effect.Effect<void, SqlError>
 
   const batch: Statements["batch"] = ({ blobs, checkpoints, refs, writes }, claim) => {
     const statement = claim === undefined ? batchOf : fencedBatchOf
@@ -164,7 +165,7 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
         PgArray.bytea(rows, ({ blob }) => blob),
         PgArray.text(rows, ({ taskPath }) => taskPath)
       ]),
-    deleteThread: (threadId) => execute(deleteThread, [threadId]),
+    deleteThread: (threadId) => Effect.asVoid(execute(deleteThread, [threadId])),
     batch
   }
 }

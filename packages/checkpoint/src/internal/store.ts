@@ -5,6 +5,7 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { Key } from "../Checkpoint.ts"
 import type { CheckpointerError, CheckpointerOverloaded, LeaseLost, ThreadDeleted } from "../CheckpointError.ts"
 import type * as Checkpointer from "../Checkpointer.ts"
@@ -18,6 +19,7 @@ import * as Listing from "./listing.ts"
 import * as Operation from "./operation.ts"
 import * as PendingSends from "./pendingSends.ts"
 import * as Record from "./record.ts"
+import * as Settled from "./settled.ts"
 
 /** One namespace of one thread. @internal */
 export type Place = Pick<Key, "threadId" | "namespace">
@@ -80,7 +82,7 @@ export const toService = (
       "put",
       () => Operation.attributes({ ...options, checkpointId: options.checkpoint.id }),
       (tell) =>
-        Effect.flatMap(Record.fromPut(codec, options), (rows) => {
+        Settled.flatMap(Record.fromPut(codec, options), (rows) => {
           tell.values(rows.blobs)
           const { expectHead } = options
           const stored =
@@ -95,7 +97,7 @@ export const toService = (
       "putWrites",
       () => Operation.attributes(options),
       (tell) =>
-        Effect.flatMap(Record.fromPutWrites(codec, options), (writes) => {
+        Settled.flatMap(Record.fromPutWrites(codec, options), (writes) => {
           tell.values(writes.rows)
           return writes.rows.length === 0 ? Effect.void : store.putWrites(writes)
         })
@@ -105,7 +107,7 @@ export const toService = (
       "commit",
       () => Operation.attributes({ ...options, checkpointId: options.checkpoint.id }),
       (tell) =>
-        Effect.flatMap(Record.fromCommit(codec, options), (commit) => {
+        Settled.flatMap(Record.fromCommit(codec, options), (commit) => {
           const { put, writes } = commit
           tell.values([...put.blobs, ...writes.flatMap(({ rows }) => rows)])
           const { expectHead } = options
@@ -123,12 +125,12 @@ export const toService = (
       "get",
       () => Operation.attributes(options),
       (tell) =>
-        Effect.flatMap(Record.fromGet(options), (place) =>
+        Settled.flatMap(Record.fromGet(options), (place) =>
           Effect.flatMap(store.get(place, options.checkpointId), (found) => {
             if (found === undefined) return Effect.succeedNone
             tell.values([...found.blobs, ...found.writes])
-            return Effect.flatMap(PendingSends.attach(store, [found]), ([whole = found]) =>
-              Effect.asSome(Record.toTuple(codec, whole))
+            return Settled.flatMap(PendingSends.attach(store, [found]), ([whole = found]) =>
+              Settled.flatMap(Record.toTuple(codec, whole), (tuple) => Effect.succeed(Option.some(tuple)))
             )
           })
         )

@@ -2,7 +2,7 @@
  * Borrowing from the pool on behalf of an operation: failures become `SqlError`s, and a wait shows in the operation's
  * trace.
  */
-import type { Pool } from "@checkpool/pool/Pool"
+import type { Pool, Restore } from "@checkpool/pool/Pool"
 import type { PoolError } from "@checkpool/pool/PoolError"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
@@ -32,14 +32,19 @@ export const use = <A, E, R>(
     )
   )
 
-/** Borrows a connection for the time of a statement. @internal */
+/**
+ * Borrows a connection for the time of a statement, which is run in the region in which the connection is taken and given
+ * back: it would begin with such a region itself.
+ *
+ * @internal
+ */
 export const run = <A>(
   pool: Pool<PgConnection>,
-  f: (connection: PgConnection) => Effect.Effect<A, SqlError>
+  f: (connection: PgConnection, restore: Restore) => Effect.Effect<A, SqlError>
 ): Effect.Effect<A, SqlError> =>
   // Not `mapError`: that takes a step in success, too.
   Effect.catchAllCause(
-    tellingWaits(pool, (told) => pool.use((connection) => f(told(connection)))),
+    tellingWaits(pool, (told) => pool.useMask((connection, restore) => f(told(connection), restore))),
     (cause) => Effect.failCause(Cause.map(cause, asSqlError))
   )
 

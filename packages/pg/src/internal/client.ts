@@ -2,7 +2,7 @@
  * sql-pg's `PgClient` over a pool. sql-pg v3 has no builder over acquirers, so it is put together from the public parts
  * of `@effect/sql` and sql-pg, here and nowhere else.
  */
-import type { Pool } from "@checkpool/pool/Pool"
+import type { Pool, Restore } from "@checkpool/pool/Pool"
 import type * as Reactivity from "@effect/experimental/Reactivity"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { PgConnection } from "../PgConnection.ts"
 import * as Borrow from "./borrow.ts"
+import type { Connection as OwnConnection } from "./connection.ts"
 import type { Listen } from "./listen.ts"
 import * as OwnStatement from "./statement.ts"
 import * as Transaction from "./transaction.ts"
@@ -66,13 +67,15 @@ export const make = (
 
 /** Each statement borrows a connection for itself. */
 const pooled = (pool: Pool<PgConnection>): Connection => {
-  const use = <A>(f: (connection: PgConnection) => Effect.Effect<A, SqlError>) => Borrow.run(pool, f)
+  // The connections of a `PgPool` are all of this class.
+  const use = <A>(f: (connection: OwnConnection, restore: Restore) => Effect.Effect<A, SqlError>) =>
+    Borrow.run(pool, f as (connection: PgConnection, restore: Restore) => Effect.Effect<A, SqlError>)
   return {
-    execute: (sql, params, transformRows) => use((connection) => connection.execute(sql, params, transformRows)),
-    executeRaw: (sql, params) => use((connection) => connection.executeRaw(sql, params)),
-    executeValues: (sql, params) => use((connection) => connection.executeValues(sql, params)),
+    execute: (sql, params, transformRows) => use((_, restore) => _.execute(sql, params, transformRows, restore)),
+    executeRaw: (sql, params) => use((_, restore) => _.executeRaw(sql, params, restore)),
+    executeValues: (sql, params) => use((_, restore) => _.executeValues(sql, params, restore)),
     executeUnprepared: (sql, params, transformRows) =>
-      use((connection) => connection.executeUnprepared(sql, params, transformRows)),
+      use((_, restore) => _.executeUnprepared(sql, params, transformRows, restore)),
     executeStream: (sql, params, transformRows) =>
       Stream.unwrapScoped(
         Effect.map(Borrow.get(pool), (connection) => connection.executeStream(sql, params, transformRows))

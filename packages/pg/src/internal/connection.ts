@@ -1,6 +1,7 @@
 /**
  * A `PgConnection` over its session.
  */
+import type { Restore } from "@checkpool/pool/Pool"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
@@ -110,25 +111,31 @@ export class Connection implements PgConnection {
     return this.toJSON()
   }
 
-  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return Query.run(this.session, { text: sql, values: params, prepare: true }, (result) =>
-      rowsOf(result, transformRows)
-    )
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows, restore?: Restore) {
+    return this.send({ text: sql, values: params, prepare: true }, (result) => rowsOf(result, transformRows), restore)
   }
 
-  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return Query.run(this.session, { text: sql, values: params, prepare: true }, identity)
+  executeRaw(sql: string, params: ReadonlyArray<unknown>, restore?: Restore) {
+    return this.send({ text: sql, values: params, prepare: true }, identity, restore)
   }
 
   executeValues(
     sql: string,
-    params: ReadonlyArray<unknown>
+    params: ReadonlyArray<unknown>,
+    restore?: Restore
   ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> {
-    return Query.run(this.session, { text: sql, values: params, rowMode: "array", prepare: true }, ({ rows }) => rows)
+    return this.send({ text: sql, values: params, rowMode: "array", prepare: true }, ({ rows }) => rows, restore)
   }
 
-  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return Query.run(this.session, { text: sql, values: params }, (result) => rowsOf(result, transformRows))
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows, restore?: Restore) {
+    return this.send({ text: sql, values: params }, (result) => rowsOf(result, transformRows), restore)
+  }
+
+  /** With `restore`, it is to be run within a region that can't be interrupted. */
+  private send<A>(statement: Query.Statement, pick: (result: Pg.QueryResult) => A, restore: Restore | undefined) {
+    return restore === undefined
+      ? Query.run(this.session, statement, pick)
+      : Query.runMasked(this.session, statement, pick, restore)
   }
 
   executeCommand(command: string) {

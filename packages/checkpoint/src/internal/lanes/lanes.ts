@@ -210,8 +210,10 @@ class Interpreter<A, E> {
   private step<B>(transition: () => B): B {
     const result = transition()
     const { settled } = this.state
-    for (let i = 0; i < settled.length; i++) settled[i]!.resume?.()
-    settled.length = 0
+    if (settled.length > 0) {
+      for (let i = 0; i < settled.length; i++) settled[i]!.resume?.()
+      settled.length = 0
+    }
     if (this.state.phase === "closed") this.finish()
     else if (this.state.queued > 0) this.dispatchSoon()
     if (this.state.wakeAt < this.armedAt && this.state.phase !== "closed") this.arm()
@@ -240,32 +242,41 @@ class Interpreter<A, E> {
   }
 
   private startSender(first: Ticket.Flush<A>): void {
-    const next = Effect.async<void>((resume) => {
-      sender.wake = () => resume(Effect.void)
+    const run: Effect.Effect<never> = Effect.suspend(() =>
+      Effect.matchCauseEffect(this.flush(sender.flush!), { onFailure: landed, onSuccess: landedWell })
+    )
+    const landed = (outcome: Cause.Cause<E> | undefined) => {
+      this.idle.push(sender)
+      this.landed(sender, outcome)
+      return next
+    }
+    const landedWell = () => landed(undefined)
+    const next = Effect.async<never>((resume) => {
+      sender.wake = () => resume(run)
       if (sender.flush !== undefined) sender.wake()
-    })
-    const run: Effect.Effect<never> = Effect.suspend(() => {
-      const items = sender.flush!.tickets.map(({ item }) => item)
-      return Effect.flatMap(Effect.exit(Effect.suspend(() => this.options.flush(items))), (outcome) => {
-        this.idle.push(sender)
-        this.landed(sender, outcome)
-        return Effect.zipRight(next, run)
-      })
     })
     const sender: Sender<A> = { flush: first, wake: () => {}, fiber: this.fork(run) }
     this.senders.add(sender)
     sender.fiber.addObserver((exit) => {
       this.senders.delete(sender)
-      if (sender.flush !== undefined) this.landed(sender, exit)
+      if (sender.flush !== undefined) this.landed(sender, Exit.isFailure(exit) ? exit.cause : undefined)
     })
   }
 
-  private landed(sender: Sender<A>, outcome: Exit.Exit<unknown, E>): void {
+  private flush({ tickets }: Ticket.Flush<A>): Effect.Effect<unknown, E> {
+    try {
+      return this.options.flush(tickets.map(({ item }) => item))
+    } catch (defect) {
+      return Effect.die(defect)
+    }
+  }
+
+  private landed(sender: Sender<A>, failure: Cause.Cause<E> | undefined): void {
     const flush = sender.flush!
     sender.flush = undefined
     this.step(() => {
-      if (Exit.isSuccess(outcome)) this.state.succeeded(flush)
-      else this.failed(flush, outcome.cause)
+      if (failure === undefined) this.state.succeeded(flush)
+      else this.failed(flush, failure)
     })
   }
 

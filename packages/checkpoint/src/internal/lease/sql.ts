@@ -114,7 +114,7 @@ export const fencing = (
           exclusively(
             { name, threadId, repeatable: true },
             Effect.catchAll(
-              Effect.suspend(() => statements.batch(Batch.merge([item()]), fence.claim.id)),
+              Effect.suspend(() => Effect.asVoid(statements.batch(Batch.merge([item()]), fence.claim.id))),
               (error): Effect.Effect<never, SqlError | LeaseLost> =>
                 Fence.isLost(error) ? Lease.lost(fence, "TakenOver") : Effect.fail(error)
             )

@@ -37,12 +37,19 @@ export interface Pool<A> {
   readonly follow: () => void
 }
 
-type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
+/** @internal */
+export type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
 
 /** @internal */
 export const use = <A, B, E, R>(
   pool: Pool<A>,
   f: (resource: A) => Effect.Effect<B, E, R>
+): Effect.Effect<B, E | PoolError, R> => useMask(pool, (resource, restore) => restore(f(resource)))
+
+/** @internal */
+export const useMask = <A, B, E, R>(
+  pool: Pool<A>,
+  f: (resource: A, restore: Restore) => Effect.Effect<B, E, R>
 ): Effect.Effect<B, E | PoolError, R> =>
   Effect.uninterruptibleMask((restore) => {
     const slot = take(pool)
@@ -138,12 +145,12 @@ const lease = <A, B, E, R>(
   pool: Pool<A>,
   slot: Slot.Slot<A>,
   restore: Restore,
-  f: (resource: A) => Effect.Effect<B, E, R>
+  f: (resource: A, restore: Restore) => Effect.Effect<B, E, R>
 ): Effect.Effect<B, E, R> => {
   const { lease } = slot
   let used: Effect.Effect<B, E, R>
   try {
-    used = restore(f(slot.resource as A))
+    used = f(slot.resource as A, restore)
   } catch (defect) {
     used = Effect.die(defect)
   }
