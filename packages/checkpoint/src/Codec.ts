@@ -75,6 +75,8 @@ export const json: Service = {
   encode: (value, at) => {
     // A copy: the caller may go on writing to its buffer.
     if (Json.isBytes(value)) return Effect.succeed({ type: "bytes", data: Uint8Array.from(value) })
+    const quoted = Json.quoted(value)
+    if (quoted !== undefined) return Effect.succeed({ type: "json", data: quoted })
     const encoded = JsonText.encode(value, at)
     const text = Settled.valueOf(encoded)
     return text === undefined

@@ -81,6 +81,21 @@ describe("the default codec", () => {
       })
   )
 
+  const text = fc
+    .tuple(
+      fc.string({ maxLength: 40 }),
+      fc.constantFrom("", '"', "\\", "\n", "\x1f", "\x7f", "é", "\0", "\uD800", "🎈"),
+      fc.nat(40)
+    )
+    .map(([text, character, at]) => text.slice(0, at) + character + text.slice(at))
+
+  it.effect.prop("writes a text as JSON.stringify does", [text], ([text]) =>
+    Effect.map(Codec.json.encode(text, at), ({ data, type }) => {
+      expect(type).toBe("json")
+      expect(Buffer.from(data).toString()).toBe(JSON.stringify(text))
+    })
+  )
+
   it.effect.each<readonly [name: string, value: unknown, reason: string]>([
     ["an array with holes", Object.assign(new Array(3), { 0: 1, 2: 3 }), "holes"],
     ["an array of nothing but holes", new Array(3), "holes"],

@@ -20,6 +20,24 @@ export const stringify = (value: unknown): string =>
   // The walk finds what JSON.stringify would lose. Nearly always there is nothing, and then the native one is fastest.
   isPlainJson(value, "", undefined) ? JSON.stringify(value) : write(value)
 
+/**
+ * The bytes of a text that is ASCII with nothing to be escaped, as ids, URLs and base64 are, and of no other value: without a
+ * string of the same size in between.
+ *
+ * @internal
+ */
+export const quoted = (value: unknown): Buffer | undefined => {
+  if (typeof value !== "string" || notAsItIs.test(value)) return undefined
+  const bytes = Buffer.allocUnsafe(value.length + 2)
+  bytes[0] = quote
+  bytes.write(value, 1, "latin1")
+  bytes[value.length + 1] = quote
+  return bytes
+}
+
+const notAsItIs = /[^ !#-[\]-~]/
+const quote = 0x22
+
 /** For what `JSON.parse` has given: nothing in it is refused or changed. @internal */
 export const print = (value: unknown): string => write(value)
 
