@@ -88,14 +88,20 @@ describe("lanes", { timeout: 10_000 }, () => {
     })
   )
 
-  it.scoped("share what is asked for at the same time evenly", () =>
+  it.scoped("share what is asked for at the same time evenly, but not so that fewer than eight go together", () =>
     Effect.gen(function* () {
       const { ended, sent, submit } = yield* make()
-      const callers = yield* Effect.fork(Effect.forEach([..."abcdefgh"], (item) => submit(item), { concurrency: 8 }))
+      const start = (items: string) =>
+        Effect.fork(Effect.forEach([...items], (item) => submit(item), { concurrency: "unbounded" }))
+      const many = yield* start("abcdefghijklmnopqrstuvwxyz")
       yield* until(() => sent.length === 3)
-      expect(items(sent)).toEqual(["abc", "def", "gh"])
+      expect(items(sent)).toEqual(["abcdefghi", "jklmnopqr", "stuvwxyz"])
       yield* Effect.forEach([2, 0, 1], (n) => ended(n))
-      expect(yield* join(callers)).toEqual([3, 3, 3, 3, 3, 3, 2, 2])
+      expect(yield* join(many)).toEqual([...Array(18).fill(9), ...Array(8).fill(8)])
+      const few = yield* start("0123456789")
+      yield* ended(3)
+      expect(yield* join(few)).toEqual(Array(10).fill(10))
+      expect(sent.length).toBe(4)
     })
   )
 

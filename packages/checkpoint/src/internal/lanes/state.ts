@@ -156,8 +156,10 @@ export class State<A> {
     // After a failure one flush finds out whether things are well again.
     const lanes = this.failures > 0 ? 1 : this.config.maxInFlight
     while (this.inFlight.size < lanes && this.ready.size > 0) {
-      // A line can't be split, so it is no use to leave lanes for more than there are.
-      const free = Math.min(lanes - this.inFlight.size, this.ready.size)
+      // A line can't be split, so it is no use to leave lanes for more than there are; and to split a few takes longer than to
+      // send them together.
+      const worthwhile = Math.max(1, Math.floor(this.queuedReady / minShare))
+      const free = Math.min(lanes - this.inFlight.size, this.ready.size, worthwhile)
       flushes.push(this.take(Math.min(this.config.maxBatch, Math.ceil(this.queuedReady / free))))
     }
     return flushes
@@ -339,5 +341,8 @@ export class State<A> {
     if (this.phase === "draining" && this.queued === 0 && this.inFlight.size === 0) this.phase = "closed"
   }
 }
+
+/** Operations. What a statement costs besides its rows is about what eight of them cost. */
+const minShare = 8
 
 const isSingle = (ticket: Ticket.Ticket<unknown>): boolean => ticket.barrier || ticket.alone
