@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto"
 import { PgPool } from "@checkpool/pg"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
@@ -54,5 +55,25 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("stateme
       expect(rows).toEqual([{ value: "one that can be sent" }])
       expect(yield* pool.stats).toMatchObject({ opened: 1, closed: 0 })
     }).pipe(Effect.provide(poolLayer({ maxConnections: 1 })))
+  )
+
+  it.scoped("large values arrive as they are, from many at once and with some given up on", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      // More than a socket takes at once, so that the rest waits for its turn while others send theirs.
+      const one = (n: number) =>
+        Effect.gen(function* () {
+          const value = Buffer.alloc(7_000_000 + 100_000 * (n % 7), n)
+          const select = sql<{ md5: string }>`SELECT md5(${value}::bytea) AS md5`
+          if (n % 5 === 0) return yield* Effect.asVoid(Effect.timeoutOption(select, 10))
+          const expected = createHash("md5").update(value).digest("hex")
+          expect(yield* select).toEqual([{ md5: expected }])
+        })
+      yield* Effect.forEach(
+        Array.from({ length: 40 }, (_, n) => n),
+        one,
+        { concurrency: 8 }
+      )
+    }).pipe(Effect.provide(poolLayer({ maxConnections: 4 })))
   )
 })

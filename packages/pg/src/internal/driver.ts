@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Pg from "pg"
 import Cursor from "pg-cursor"
 import * as ExtendedQuery from "./extendedQuery.ts"
+import * as SendBuffers from "./sendBuffers.ts"
 
 /** `pg`'s protocol connection, as far as it is used here. */
 interface Wire {
@@ -156,6 +157,7 @@ interface Query {
   submit(connection: Wire): Error | null
   handleRowDescription(message: Described): void
   handleCommandComplete(message: unknown, connection: Wire): void
+  handleReadyForQuery(connection: Wire): void
 }
 
 /** The columns of a result. */
@@ -173,6 +175,7 @@ class PreparedQuery extends (Pg.Query as unknown as new (
   done: unknown
 ) => Query) {
   private described: Described = { fields: [] }
+  private sent: Buffer | undefined
 
   override submit(connection: Wire): Error | null {
     const { name, values } = this
@@ -182,7 +185,10 @@ class PreparedQuery extends (Pg.Query as unknown as new (
     if (message === undefined) return super.submit(connection)
     // Each result has a list of its own: it is the caller's.
     if (known !== undefined && known.fields.length > 0) this.handleRowDescription({ fields: [...known.fields] })
-    if (connection.stream.writable) connection.stream.write(message)
+    if (connection.stream.writable) {
+      this.sent = message
+      connection.stream.write(message)
+    }
     return null
   }
 
@@ -198,6 +204,12 @@ class PreparedQuery extends (Pg.Query as unknown as new (
       else if (!known.has(this.name)) known.set(this.name, this.described)
     }
     super.handleCommandComplete(message, connection)
+  }
+
+  override handleReadyForQuery(connection: Wire): void {
+    // The server has read it to its end, with which it asks for this.
+    if (this.sent !== undefined) SendBuffers.giveBack(this.sent)
+    super.handleReadyForQuery(connection)
   }
 }
 

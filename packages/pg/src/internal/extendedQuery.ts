@@ -6,13 +6,14 @@
  *
  * @internal
  */
+import * as SendBuffers from "./sendBuffers.ts"
 
 /** How the driver sends it, if it is among what is written here: NULL, text, or bytes in the type's binary format. */
 type Value = string | Buffer | null
 
 /**
  * Bind, Describe (`describe`: the columns of the result are not known yet), Execute and Sync for the unnamed portal, with
- * the result as text. `undefined`: there is a value that the driver has a form of its own for.
+ * the result as text; to be given back to `sendBuffers.ts`. `undefined`: there is a value that the driver has a form of its own for.
  *
  * @internal
  */
@@ -33,7 +34,7 @@ export const run = (name: string, values: ReadonlyArray<unknown>, describe: bool
   }
   if (count > maxCount || length > maxLength) return undefined
   const rest = describe ? describeExecuteSync : executeSync
-  const message = Buffer.allocUnsafe(1 + length + rest.length)
+  const message = SendBuffers.take(1 + length + rest.length)
   let at = message.writeUInt8(bind)
   at = message.writeInt32BE(length, at)
   at = message.writeUInt8(0, at)
