@@ -72,7 +72,8 @@ export interface Options {
 export interface GroupCommitOptions {
   /**
    * Statements on their way at the same time. Default 3, but never more than half of the client's connections: client
-   * and server then work at the same time, and there are connections left for reads and for your own statements.
+   * and server then work at the same time, and there are connections left for reads and for your own statements. What is
+   * asked for at the same time shares them, eight writes or more in each.
    */
   readonly maxInFlight?: number | undefined
   /** Writes in one statement. Default 32: larger ones gain little, and make the writers in them wait for each other. */

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto"
 import { type Checkpointer, Codec } from "@checkpool/checkpoint"
 import { SqlClient } from "@effect/sql"
 import { expect, layer } from "@effect/vitest"
@@ -31,6 +32,34 @@ const suite = <E>(name: string, client: Layer.Layer<SqlClient.SqlClient, E>) =>
           expect(pendingWrites.map(({ value }) => value)).toEqual([i])
           // The last one that was asked for.
           expect(yield* markOf(checkpointer, threadId, "shared")).toEqual(Option.some(String(180 + (i % 20))))
+        }
+      })
+    )
+
+    it.scoped("stores large values whole, while those of others are on their way", () =>
+      Effect.gen(function* () {
+        const { checkpointer } = yield* observed({ groupCommit: { maxInFlight: 3 } })
+        // Random, so that none looks like another one, however it is shifted.
+        const values = Array.from({ length: 60 }, () => randomBytes(100_000))
+        const put = (i: number) =>
+          checkpointer.put({
+            threadId: `large ${name} ${i % 12}`,
+            checkpoint: {
+              ...marked("", `checkpoint ${i}`, "").checkpoint,
+              channel_values: { a: values[i] },
+              channel_versions: { a: i }
+            },
+            metadata: {},
+            newVersions: { a: i }
+          })
+        yield* Effect.forEach(values.keys(), put, inParallel)
+        for (const [i, value] of values.entries()) {
+          const found = yield* checkpointer.get({
+            threadId: `large ${name} ${i % 12}`,
+            checkpointId: `checkpoint ${i}`
+          })
+          const { a } = Option.getOrThrow(found).checkpoint.channel_values
+          expect(value.equals(a as Uint8Array)).toBe(true)
         }
       })
     )

@@ -71,6 +71,24 @@ const encodeURIComponentFails = (value: string): boolean => {
   }
 }
 
+describe("the memory of large arrays", () => {
+  const bytes = (size: number) => PgArray.bytea([Buffer.alloc(size)], (value) => value)
+
+  it("is used again once it was given back", () => {
+    const first = bytes(20_000)
+    PgArray.giveBack(["a text", null, first])
+    const second = bytes(17_000)
+    expect(second.buffer).toBe(first.buffer)
+    expect(bytes(17_000).buffer).not.toBe(first.buffer)
+  })
+
+  it("is only its own", () => {
+    const others = [Buffer.alloc(20_000), bytes(100)]
+    PgArray.giveBack(others)
+    expect(others.map(({ buffer }) => buffer)).not.toContain(bytes(16_500).buffer)
+  })
+})
+
 layer(stock(), { memoMap, timeout: "60 seconds" })("against the server", (it) => {
   const withoutNul = fc.string({ unit: "binary" } as fc.StringSharedConstraints).filter((text) => !text.includes("\0"))
   const cells = fc.array(fc.record({ text: withoutNul, bytes: fc.option(fc.uint8Array()), int: fc.integer() }), {

@@ -117,6 +117,7 @@ const paths: Record<string, Path> = {
 
 const forms: Record<string, (pool: Pool.Pool<Resource>) => Effect.Effect<unknown, unknown>> = {
   use: (pool) => pool.use((resource) => Effect.andThen(some, expectOpen(resource))),
+  useMask: (pool) => pool.useMask((resource, restore) => Effect.andThen(restore(some), expectOpen(resource))),
   get: (pool) => Effect.scoped(Effect.flatMap(pool.get, (resource) => Effect.andThen(some, expectOpen(resource))))
 }
 

@@ -48,13 +48,13 @@ export const int4 = <A>(rows: ReadonlyArray<A>, column: (row: A) => number): Buf
   return array
 }
 
-/** A parameter for `$n::bytea[]`. @internal */
+/** A parameter for `$n::bytea[]`; may be given back. @internal */
 export const bytea = <A>(rows: ReadonlyArray<A>, column: (row: A) => Uint8Array | null): Buffer => {
   const values = rows.map(column)
   let at = headerOf(values.length)
   let size = at
   for (const value of values) size += 4 + (value?.byteLength ?? 0)
-  const array = Buffer.allocUnsafe(size)
+  const array = take(size)
   for (const value of values) {
     at = array.writeInt32BE(value?.byteLength ?? -1, at)
     if (value === null) continue
@@ -64,6 +64,36 @@ export const bytea = <A>(rows: ReadonlyArray<A>, column: (row: A) => Uint8Array 
   putHeader(array, 17, values.length, values.includes(null))
   return array
 }
+
+/**
+ * Large arrays are made in memory that is used again: it is not the engine's own, and to get it for each of them and to have it
+ * collected takes longer than to fill it.
+ */
+const spare: Array<ArrayBufferLike> = []
+
+const mayBeSpare = new WeakSet<ArrayBufferLike>()
+
+const take = (size: number): Buffer => {
+  if (size < large) return Buffer.allocUnsafe(size)
+  const memory = spare.pop()
+  if (memory !== undefined && memory.byteLength >= size) return Buffer.from(memory as ArrayBuffer, 0, size)
+  const array = Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(size))).subarray(0, size)
+  mayBeSpare.add(array.buffer)
+  return array
+}
+
+/** Of the parameters of a statement that has succeeded, so that nobody reads them any more. @internal */
+export const giveBack = (parameters: ReadonlyArray<unknown>): void => {
+  for (const parameter of parameters) {
+    if (!Buffer.isBuffer(parameter) || parameter.length < large || spare.length === spares) continue
+    const { buffer } = parameter
+    if (buffer.byteLength <= largestSpare && mayBeSpare.has(buffer)) spare.push(buffer)
+  }
+}
+
+const large = 2 ** 14
+const largestSpare = 2 ** 21
+const spares = 4
 
 /** Where texts are put together, whose sizes are known when they are written. */
 let desk = Buffer.allocUnsafe(2 ** 16)

@@ -134,14 +134,19 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
   const execute = (statement: string, parameters: ReadonlyArray<unknown>) =>
     sql.unsafe(statement, parameters).raw as Effect.Effect<void, SqlError>
 
+  const executeBatch = (statement: string, parameters: ReadonlyArray<unknown>) =>
+    Effect.map(execute(statement, parameters), () => PgArray.giveBack(parameters))
+
   const batch: Statements["batch"] = ({ blobs, checkpoints, refs, writes }, claim) => {
     const statement = claim === undefined ? batchOf : fencedBatchOf
     const claimed = claim === undefined ? [] : [claim]
-    if (checkpoints.length === 0) return execute(statement.writes, [...ofWrites(writes), ...ofRefs(refs), ...claimed])
+    if (checkpoints.length === 0) {
+      return executeBatch(statement.writes, [...ofWrites(writes), ...ofRefs(refs), ...claimed])
+    }
     const parameters = [...ofCheckpoints(checkpoints), ...ofBlobs(blobs)]
     return writes.length === 0
-      ? execute(statement.checkpoints, [...parameters, ...claimed])
-      : execute(statement.both, [...parameters, ...ofWrites(writes), ...ofRefs(refs), ...claimed])
+      ? executeBatch(statement.checkpoints, [...parameters, ...claimed])
+      : executeBatch(statement.both, [...parameters, ...ofWrites(writes), ...ofRefs(refs), ...claimed])
   }
 
   return {
