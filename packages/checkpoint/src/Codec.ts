@@ -77,11 +77,9 @@ export const json: Service = {
     if (Json.isBytes(value)) return Effect.succeed({ type: "bytes", data: Uint8Array.from(value) })
     const quoted = Json.quoted(value)
     if (quoted !== undefined) return Effect.succeed({ type: "json", data: quoted })
-    const encoded = JsonText.encode(value, at)
-    const text = Settled.valueOf(encoded)
-    return text === undefined
-      ? (encoded as Effect.Effect<never, SerializationError>)
-      : Effect.succeed({ type: "json", data: Buffer.from(text) })
+    return Settled.flatMap(JsonText.encode(value, at), (text) =>
+      Effect.succeed({ type: "json", data: Buffer.from(text) })
+    )
   },
   decode: ({ data, type }, at) => {
     if (type === "bytes") return Effect.succeed(Uint8Array.from(data))

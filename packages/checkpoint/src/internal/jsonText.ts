@@ -10,9 +10,19 @@ import type { Location } from "../Codec.ts"
 import * as Json from "./json.ts"
 
 /** @internal */
-export const encode = (value: unknown, at: Location): Effect.Effect<string, SerializationError> => {
+export const encode = (value: unknown, at: Location): Effect.Effect<string, SerializationError> =>
+  encoded(() => Json.stringify(value), at)
+
+/** An object without one of its properties. @internal */
+export const encodeWithout = (
+  object: object,
+  omitted: string,
+  at: Location
+): Effect.Effect<string, SerializationError> => encoded(() => Json.stringifyWithout(object, omitted), at)
+
+const encoded = (stringify: () => string, at: Location): Effect.Effect<string, SerializationError> => {
   try {
-    return Effect.succeed(Json.stringify(value))
+    return Effect.succeed(stringify())
   } catch (cause) {
     if (cause instanceof Json.Refusal) {
       return new SerializationError({ operation: "encode", ...at, path: cause.path, reason: cause.reason })

@@ -267,15 +267,13 @@ export const valid = (parts: Identifiers.Parts): Effect.Effect<void, InvalidIden
   return error === undefined ? Effect.void : Effect.fail(error)
 }
 
-const encodeCheckpoint = (
-  codec: Codec.Service,
-  { channel_values, ...fields }: Checkpoint
-): Effect.Effect<string, SerializationError> => {
+const encodeCheckpoint = (codec: Codec.Service, checkpoint: Checkpoint): Effect.Effect<string, SerializationError> => {
+  const { channel_values, channel_versions } = checkpoint
   const inline: JsonObject = {}
   for (const channel of Object.keys(channel_values)) {
-    if (!Object.hasOwn(fields.channel_versions, channel)) define(inline, channel, channel_values[channel])
+    if (!Object.hasOwn(channel_versions, channel)) define(inline, channel, channel_values[channel])
   }
-  const encoded = JsonText.encode(fields, { part: "checkpoint", channel: "" })
+  const encoded = JsonText.encodeWithout(checkpoint, "channel_values", { part: "checkpoint", channel: "" })
   const text = Settled.valueOf(encoded)
   if (text === undefined) return encoded
   if (Object.keys(inline).length === 0) return Effect.succeed(Jsonb.encode(text))

@@ -104,44 +104,26 @@ export const fencing = (
   const write = (
     name: "put" | "putWrites" | "commit",
     threadId: string,
-    item: () => Batch.Item,
-    plain: () => Effect.Effect<void, WriteError>
+    item: Batch.Item,
+    plain: Effect.Effect<void, WriteError>
   ) =>
     Lease.fenced(leases, [threadId], ([fence]) =>
       fence === undefined
-        ? plain()
+        ? plain
         : // Alone, so that nobody else's write fails with it.
           exclusively(
             { name, threadId, repeatable: true },
             Effect.catchAll(
-              Effect.suspend(() => Effect.asVoid(statements.batch(Batch.merge([item()]), fence.claim.id))),
+              Effect.suspend(() => Effect.asVoid(statements.batch(Batch.merge([item]), fence.claim.id))),
               (error): Effect.Effect<never, SqlError | LeaseLost> =>
                 Fence.isLost(error) ? Lease.lost(fence, "TakenOver") : Effect.fail(error)
             )
           )
     )
   return {
-    put: (rows) =>
-      write(
-        "put",
-        rows.checkpoint.threadId,
-        () => ({ _tag: "Put", rows }),
-        () => put(rows)
-      ),
-    putWrites: (rows) =>
-      write(
-        "putWrites",
-        rows.key.threadId,
-        () => ({ _tag: "Writes", rows }),
-        () => putWrites(rows)
-      ),
-    commit: (rows) =>
-      write(
-        "commit",
-        rows.put.checkpoint.threadId,
-        () => ({ _tag: "Commit", rows }),
-        () => commit(rows)
-      )
+    put: (rows) => write("put", rows.checkpoint.threadId, { _tag: "Put", rows }, put(rows)),
+    putWrites: (rows) => write("putWrites", rows.key.threadId, { _tag: "Writes", rows }, putWrites(rows)),
+    commit: (rows) => write("commit", rows.put.checkpoint.threadId, { _tag: "Commit", rows }, commit(rows))
   }
 }
 
