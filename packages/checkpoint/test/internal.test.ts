@@ -82,6 +82,13 @@ describe("the memory of large arrays", () => {
     expect(bytes(17_000).buffer).not.toBe(first.buffer)
   })
 
+  it("is lent to one at a time, however often it is given back", () => {
+    const first = bytes(20_000)
+    PgArray.giveBack([first, first])
+    PgArray.giveBack([first])
+    expect(bytes(17_000).buffer).not.toBe(bytes(17_000).buffer)
+  })
+
   it("is only its own", () => {
     const others = [Buffer.alloc(20_000), bytes(100)]
     PgArray.giveBack(others)

@@ -3,7 +3,7 @@
  */
 import { PoolEvent } from "@checkpool/pool"
 import { describe, expect, it } from "@effect/vitest"
-import { Context, Effect, Exit, TestClock } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, TestClock } from "effect"
 import { hold, id, recorder, Server, settle } from "./server.ts"
 
 describe("a borrowed resource", () => {
@@ -22,6 +22,33 @@ describe("a borrowed resource", () => {
         expect(Exit.isFailure(yield* Effect.exit(pool.use(() => end)))).toBe(true)
         expect(Exit.isFailure(yield* Effect.exit(Effect.scoped(Effect.zipRight(pool.get, end))))).toBe(true)
       }
+      expect(yield* pool.use(id)).toBe(1)
+    })
+  )
+
+  it.scoped("is used without being interrupted by who masks, except where that is restored", () =>
+    Effect.gen(function* () {
+      const pool = yield* new Server().pool({ max: 1 })
+      const log: Array<string> = []
+      const begun = yield* Deferred.make<void>()
+      const goOn = yield* Deferred.make<void>()
+      const user = yield* Effect.fork(
+        pool.useMask((_, restore) =>
+          Effect.gen(function* () {
+            yield* Deferred.succeed(begun, undefined)
+            yield* Deferred.await(goOn)
+            log.push("masked")
+            yield* Effect.onInterrupt(restore(Effect.never), () => Effect.sync(() => log.push("restored")))
+          })
+        )
+      )
+      yield* Deferred.await(begun)
+      const interrupting = yield* Effect.fork(Fiber.interrupt(user))
+      yield* settle
+      expect(user.unsafePoll()).toBeNull()
+      yield* Deferred.succeed(goOn, undefined)
+      yield* Fiber.join(interrupting)
+      expect(log).toEqual(["masked", "restored"])
       expect(yield* pool.use(id)).toBe(1)
     })
   )

@@ -23,10 +23,10 @@ export interface Measured {
   readonly longest: number
 }
 
-const empty: Measured = { bytes: 0, field: "", value: "", longest: -1 }
+const nothing: Measured = { bytes: 0, field: "", value: "", longest: -1 }
 
 /** Each of the parts is to be fit for a text column, all of them, with those before, for an index. @internal */
-export const measure = (parts: Parts, before: Measured = empty): Measured | InvalidIdentifier => {
+export const measure = (parts: Parts, before: Measured = nothing): Measured | InvalidIdentifier => {
   let { bytes, field: longestField, longest, value: longestValue } = before
   for (const [field, value, empty] of parts) {
     if (typeof value !== "string") return invalid(field, "NotAString", String(value))

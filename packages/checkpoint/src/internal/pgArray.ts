@@ -71,14 +71,17 @@ export const bytea = <A>(rows: ReadonlyArray<A>, column: (row: A) => Uint8Array 
  */
 const spare: Array<ArrayBufferLike> = []
 
-const mayBeSpare = new WeakSet<ArrayBufferLike>()
+/** What may be given back, and only once. */
+const lent = new WeakSet<ArrayBufferLike>()
 
 const take = (size: number): Buffer => {
   if (size < large) return Buffer.allocUnsafe(size)
   const memory = spare.pop()
-  if (memory !== undefined && memory.byteLength >= size) return Buffer.from(memory as ArrayBuffer, 0, size)
-  const array = Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(size))).subarray(0, size)
-  mayBeSpare.add(array.buffer)
+  const array =
+    memory !== undefined && memory.byteLength >= size
+      ? Buffer.from(memory as ArrayBuffer, 0, size)
+      : Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(size))).subarray(0, size)
+  lent.add(array.buffer)
   return array
 }
 
@@ -87,7 +90,7 @@ export const giveBack = (parameters: ReadonlyArray<unknown>): void => {
   for (const parameter of parameters) {
     if (!Buffer.isBuffer(parameter) || parameter.length < large || spare.length === spares) continue
     const { buffer } = parameter
-    if (buffer.byteLength <= largestSpare && mayBeSpare.has(buffer)) spare.push(buffer)
+    if (buffer.byteLength <= largestSpare && lent.delete(buffer)) spare.push(buffer)
   }
 }
 

@@ -300,7 +300,7 @@ export const encodeObject = (
   at: Codec.Location
 ): Effect.Effect<string, SerializationError> => {
   if (codec === Codec.json && !Json.isBytes(value)) return JsonText.encode(value, at)
-  return Effect.flatMap(codec.encode(value, at), ({ data, type }) => {
+  return Settled.flatMap(codec.encode(value, at), ({ data, type }) => {
     if (type === "json") return Effect.succeed(fromUtf8.decode(data))
     const reason = `the codec made ${JSON.stringify(type)} of it, but what is stored in a JSONB column must be "json"`
     return new SerializationError({ operation: "encode", ...at, path: [], reason })
