@@ -51,8 +51,9 @@ export const measure = (server: Server, effort: Effort, tell: (row: Row.Row) => 
         const contestants = yield* Contestants.make(server.url)
         // Node's compiler takes some ten thousand puts to be done with either, which are not to count for the first row alone.
         yield* row(contestants, near[1]!, "loopback", Option.none(), {
-          ...effort,
-          milliseconds: 4 * effort.milliseconds
+          rounds: 1,
+          warmUp: 0,
+          milliseconds: 8 * effort.milliseconds
         })
         for (const setting of near) tell(yield* row(contestants, setting, "loopback", pgbench, effort))
       })
