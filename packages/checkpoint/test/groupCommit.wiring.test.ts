@@ -8,7 +8,7 @@ import * as GroupCommit from "../src/internal/groupCommit.ts"
 import * as Hold from "../src/internal/lease/hold.ts"
 import * as SqlLeases from "../src/internal/lease/sql.ts"
 import * as SqlLife from "../src/internal/life/sql.ts"
-import type { PutRows } from "../src/internal/record.ts"
+import type { PutRows } from "../src/internal/rows.ts"
 import type { Statements } from "../src/internal/statements.ts"
 
 const options = {

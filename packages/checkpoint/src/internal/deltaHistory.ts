@@ -10,15 +10,16 @@ import type { InvalidIdentifier, SerializationError } from "../CheckpointError.t
 import type * as Checkpointer from "../Checkpointer.ts"
 import type * as Codec from "../Codec.ts"
 import * as Record from "./record.ts"
+import type * as Rows from "./rows.ts"
 import type { Place } from "./store.ts"
 
 /** @internal */
 export interface Ancestor {
   /** Text of the checkpoint, if values of the channels may be kept in it. */
   readonly checkpoint: string | undefined
-  readonly blobs: ReadonlyArray<Record.BlobRow>
+  readonly blobs: ReadonlyArray<Rows.BlobRow>
   /** In any order. */
-  readonly writes: ReadonlyArray<Record.WriteRow>
+  readonly writes: ReadonlyArray<Rows.WriteRow>
 }
 
 /** @internal */
@@ -35,7 +36,7 @@ export const fromAncestors = Effect.fnUntraced(function* (
   ancestors: ReadonlyArray<Ancestor>
 ): Effect.fn.Return<{ [channel: string]: ChannelHistory }, SerializationError> {
   const seeds = new Map<string, unknown>()
-  const rows = new Map(channels.map((channel) => [channel, [] as Record.WriteRow[]]))
+  const rows = new Map(channels.map((channel) => [channel, [] as Rows.WriteRow[]]))
   for (const { blobs, checkpoint, writes } of ancestors) {
     if (seeds.size === channels.length) break
     // From the latest on, like the ancestors themselves; all of it is turned round in the end.

@@ -27,6 +27,7 @@ import * as Gauges from "./gauges.ts"
 import * as Batch from "./lanes/batch.ts"
 import * as Lanes from "./lanes/lanes.ts"
 import type { Kind } from "./lanes/state.ts"
+import * as Ticket from "./lanes/ticket.ts"
 import * as Trouble from "./lanes/trouble.ts"
 import * as Late from "./late.ts"
 import type { Statements } from "./statements.ts"
@@ -87,7 +88,7 @@ export const make = (statements: Statements, options: Options): Effect.Effect<Wr
       toWriter((operation) =>
         inTransactionOr(
           Effect.suspend(() => straight(statements, operation)),
-          (caller) => submit(lanes, { operation, ...caller })
+          (span, tracer) => submit(lanes, new Item(operation, span, tracer))
         )
       )
     )
@@ -101,9 +102,9 @@ const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError 
   // What makes no objections meets none.
   const runUnopposed = run as (operation: Operation) => Effect.Effect<void, WriteError>
   return {
-    put: (rows) => runUnopposed({ _tag: "Put", rows }),
-    putWrites: (rows) => runUnopposed({ _tag: "Writes", rows }),
-    commit: (rows) => runUnopposed({ _tag: "Commit", rows }),
+    put: (rows) => runUnopposed(Batch.put(rows)),
+    putWrites: (rows) => runUnopposed(Batch.writes(rows)),
+    commit: (rows) => runUnopposed(Batch.commit(rows)),
     exclusively: <A, E extends SqlError | Objection>(task: Task, effect: Effect.Effect<A, E>) =>
       Effect.suspend(() => {
         // The lanes tell that it is done, and not what came of it.
@@ -116,14 +117,17 @@ const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError 
   }
 }
 
-/** Whose trace tells of an operation. */
-interface Caller {
+/** An operation, and whose trace tells of it. A class, since it waits (see `Operation` in `lanes/ticket.ts`). */
+class Item {
+  readonly operation: Operation
   readonly span: Tracer.AnySpan | undefined
   readonly tracer: Tracer.Tracer | undefined
-}
 
-interface Item extends Caller {
-  readonly operation: Operation
+  constructor(operation: Operation, span: Tracer.AnySpan | undefined, tracer: Tracer.Tracer | undefined) {
+    this.operation = operation
+    this.span = span
+    this.tracer = tracer
+  }
 }
 
 const send = (statements: Statements, items: ReadonlyArray<Item>): Effect.Effect<void, SqlError | Objection> =>
@@ -200,20 +204,16 @@ const traced = <A, E>(items: ReadonlyArray<Item>, effect: Effect.Effect<A, E>): 
   return first.tracer === undefined ? within : Effect.withTracer(within, first.tracer)
 }
 
-const isTraced = <A extends Caller>(caller: A): caller is A & { readonly span: Tracer.AnySpan } =>
-  caller.span !== undefined
+const isTraced = (item: Item): item is Item & { readonly span: Tracer.AnySpan } => item.span !== undefined
 
 const inTransactionOr = <A, E>(
   within: Effect.Effect<A, E>,
-  without: (caller: Caller) => Effect.Effect<A, E>
+  without: (span: Tracer.AnySpan | undefined, tracer: Tracer.Tracer | undefined) => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
   Effect.withFiberRuntime((fiber) => {
     const context = fiber.currentContext as Context.Context<TransactionConnection | Tracer.ParentSpan>
     if (Option.isSome(Context.getOption(context, TransactionConnection))) return within
-    return without({
-      span: Option.getOrUndefined(Context.getOption(context, Tracer.ParentSpan)),
-      tracer: fiber.currentTracer
-    })
+    return without(Option.getOrUndefined(Context.getOption(context, Tracer.ParentSpan)), fiber.currentTracer)
   })
 
 const submit = (
@@ -222,14 +222,10 @@ const submit = (
 ): Effect.Effect<void, WriteError | Objection> => {
   const { operation, span } = item
   const barrier = isBarrier(operation)
-  const submitted = lanes.submit({
-    item,
-    thread: threadOf(operation),
-    bytes: barrier ? 0 : Batch.bytesOf(operation),
-    // The same content over itself changes nothing, and what is newer in the thread has yet to come.
-    repeatable: operation._tag !== "Exclusive" || operation.repeatable,
-    barrier
-  })
+  const bytes = barrier ? 0 : Batch.bytesOf(operation)
+  // The same content over itself changes nothing, and what is newer in the thread has yet to come.
+  const repeatable = operation._tag !== "Exclusive" || operation.repeatable
+  const submitted = lanes.submit(new Ticket.Operation(item, threadOf(operation), bytes, repeatable, barrier))
   return Effect.matchCauseEffect(submitted, {
     onFailure: (cause) => Effect.failCause(Cause.map(cause, (error) => failure(operation, lanes, error))),
     onSuccess: (batch) => {

@@ -9,7 +9,7 @@
  */
 import type { Key } from "../Checkpoint.ts"
 import * as Marks from "./marks.ts"
-import type { CommitRows, PutRows, WritesRows } from "./record.ts"
+import type { CommitRows, PutRows, WritesRows } from "./rows.ts"
 
 /** How long a deletion is remembered. @internal */
 export const memory = "7 days"

@@ -4,17 +4,17 @@
  * @internal
  */
 import * as Order from "./order.ts"
-import type * as Record from "./record.ts"
+import type * as Rows from "./rows.ts"
 
 /** @internal */
 export interface Space {
   readonly threadId: string
   readonly namespace: string
-  readonly checkpoints: Map<string, Record.CheckpointRow>
+  readonly checkpoints: Map<string, Rows.CheckpointRow>
   /** By channel and version, {@link joined}. */
-  readonly blobs: Map<string, Record.BlobRow>
+  readonly blobs: Map<string, Rows.BlobRow>
   /** By checkpoint; then by task and index, {@link joined}. */
-  readonly writes: Map<string, Map<string, Record.WriteRow>>
+  readonly writes: Map<string, Map<string, Rows.WriteRow>>
   /** Since when no checkpoint has named a blob. */
   readonly retired: Map<string, number>
 }

@@ -11,6 +11,7 @@ import type { LifeStore } from "./life/store.ts"
 import { joined, latest, type Space } from "./memorySpace.ts"
 import * as Order from "./order.ts"
 import * as Record from "./record.ts"
+import type * as Rows from "./rows.ts"
 import type { Place, Store } from "./store.ts"
 
 /** The tables as maps. Each operation is synchronous, so it is atomic. @internal */
@@ -55,15 +56,15 @@ export const make = (
       const late = lateAmong(refs)
       return late === undefined ? Effect.sync(write) : new ThreadDeleted({ operation, threadId: late.threadId })
     })
-  const put = ({ blobs, checkpoint }: Record.PutRows): void => {
+  const put = ({ blobs, checkpoint }: Rows.PutRows): void => {
     const space = spaceOf(checkpoint)
     for (const blob of blobs) keepFirst(space.blobs, joined(blob.channel, blob.version), blob)
     const old = space.checkpoints.get(checkpoint.checkpointId)
     space.checkpoints.set(checkpoint.checkpointId, old ? { ...checkpoint, parentId: old.parentId } : checkpoint)
   }
-  const putWrites = ({ key, rows }: Record.WritesRows): void => {
+  const putWrites = ({ key, rows }: Rows.WritesRows): void => {
     const { writes } = spaceOf(key)
-    const ofCheckpoint = writes.get(key.checkpointId) ?? new Map<string, Record.WriteRow>()
+    const ofCheckpoint = writes.get(key.checkpointId) ?? new Map<string, Rows.WriteRow>()
     writes.set(key.checkpointId, ofCheckpoint)
     for (const row of rows) {
       const name = joined(row.taskId, String(row.idx))
@@ -72,7 +73,7 @@ export const make = (
       else if (row.idx < 0) ofCheckpoint.set(name, { ...row, taskPath: old.taskPath })
     }
   }
-  const commit = (rows: Record.CommitRows, operation: ThreadDeleted["operation"] = "commit") =>
+  const commit = (rows: Rows.CommitRows, operation: ThreadDeleted["operation"] = "commit") =>
     unlessLate(operation, Late.refsOfCommit(rows), () => {
       put(rows.put)
       rows.writes.forEach(putWrites)
@@ -112,7 +113,7 @@ export const make = (
     page: ({ after, checkpointId, filter, namespace, size, threadId, values, writes }) =>
       Effect.sync(() => {
         const asked: unknown = filter === undefined ? {} : JSON.parse(filter)
-        const isAsked = (row: Record.CheckpointRow): boolean =>
+        const isAsked = (row: Rows.CheckpointRow): boolean =>
           (threadId === undefined || threadId === row.threadId) &&
           (namespace === undefined || namespace === row.namespace) &&
           (checkpointId === undefined || checkpointId === row.checkpointId) &&
@@ -137,7 +138,7 @@ export const make = (
     ancestors: (place, checkpointId, channels) =>
       Effect.sync(() => {
         const space = spaces.get(joined(place.threadId, place.namespace))
-        const ancestors = new Map<string, Record.Found>()
+        const ancestors = new Map<string, Rows.Found>()
         const id = checkpointId ?? latest(space?.checkpoints.keys() ?? [])
         let next = id === undefined ? undefined : space?.checkpoints.get(id)?.parentId
         while (space !== undefined && next != null && !ancestors.has(next)) {
@@ -155,7 +156,7 @@ export const make = (
   }
 }
 
-const found = (space: Space, checkpoint: Record.CheckpointRow): Record.Found => ({
+const found = (space: Space, checkpoint: Rows.CheckpointRow): Rows.Found => ({
   checkpoint,
   blobs: Record.namedBlobs(checkpoint).flatMap(([channel, version]) => {
     const blob = space.blobs.get(joined(channel, version))

@@ -7,7 +7,7 @@
 import * as Effect from "effect/Effect"
 import type { ChannelVersion, ChannelVersions, Key } from "../Checkpoint.ts"
 import * as Order from "./order.ts"
-import type { CheckpointRow, Found } from "./record.ts"
+import type { CheckpointRow, Found } from "./rows.ts"
 import type { Store } from "./store.ts"
 
 /** The channel of what was sent. @internal */

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import type { Ancestor } from "./deltaHistory.ts"
 import * as Jsonb from "./jsonb.ts"
 import * as PgArray from "./pgArray.ts"
-import type { BlobRow, CheckpointRow, Found, WriteRow } from "./record.ts"
+import type { BlobRow, CheckpointRow, Found, WriteRow } from "./rows.ts"
 import { quote } from "./statements.ts"
 import type { PageQuery, Place, Store } from "./store.ts"
 

@@ -16,64 +16,9 @@ import * as Jsonb from "./jsonb.ts"
 import * as JsonText from "./jsonText.ts"
 import * as Order from "./order.ts"
 import * as PendingSends from "./pendingSends.ts"
+import { BlobRow, CheckpointRow, type CommitRows, type Found, PutRows, type WriteRow, type WritesRows } from "./rows.ts"
 import * as Settled from "./settled.ts"
 import * as Size from "./size.ts"
-
-/** @internal */
-export interface CheckpointRow extends Key {
-  readonly parentId: string | null
-  /** Text of a JSON object, fit for JSONB. */
-  readonly checkpoint: string
-  readonly metadata: string
-}
-
-/** @internal */
-export interface BlobRow {
-  readonly channel: string
-  readonly version: string
-  readonly type: string
-  /** `null` with the type `empty`: the channel has a version but no value. */
-  readonly blob: Uint8Array | null
-}
-
-/** @internal */
-export interface WriteRow {
-  readonly taskId: string
-  readonly taskPath: string
-  readonly idx: number
-  readonly channel: string
-  readonly type: string
-  readonly blob: Uint8Array
-}
-
-/** @internal */
-export interface PutRows {
-  readonly checkpoint: CheckpointRow
-  /** Sorted by their key, so that concurrent statements lock them in the same order. */
-  readonly blobs: ReadonlyArray<BlobRow>
-}
-
-/** What a task has written on top of a checkpoint: sorted by key, no key twice. @internal */
-export interface WritesRows {
-  readonly key: Key
-  readonly rows: ReadonlyArray<WriteRow>
-}
-
-/** @internal */
-export interface CommitRows {
-  readonly put: PutRows
-  /** In the order in which they are done; none of them is empty. */
-  readonly writes: ReadonlyArray<WritesRows>
-}
-
-/** A checkpoint with all its rows, these in any order. @internal */
-export interface Found {
-  readonly checkpoint: CheckpointRow
-  readonly blobs: ReadonlyArray<BlobRow>
-  readonly writes: ReadonlyArray<WriteRow>
-  /** What was sent to the tasks of a checkpoint before version 4 (see `pendingSends.ts`). */
-  readonly sends?: ReadonlyArray<WriteRow> | undefined
-}
 
 /** @internal */
 export const fromPut = Settled.fn(function* (
@@ -90,42 +35,48 @@ export const fromPut = Settled.fn(function* (
     (parentId === null ? undefined : Identifiers.check([["parentId", parentId]], thread))
   if (invalid !== undefined) return yield* invalid
 
-  const blobs: Array<BlobRow> = []
-  for (const channel of Object.keys(newVersions).sort(Order.codePoints)) {
-    const version = Identifiers.versionText(newVersions[channel]!)
-    if (version instanceof InvalidIdentifier) return yield* version
-    const invalid = Identifiers.check(
-      [
-        ["channel", channel, "mayBeEmpty"],
-        ["version", version, "mayBeEmpty"]
-      ],
-      thread
-    )
-    if (invalid !== undefined) return yield* invalid
-    if (Object.hasOwn(checkpoint.channel_values, channel)) {
-      const encoded = codec.encode(checkpoint.channel_values[channel], { part: "channel", channel })
-      const { data, type } = Settled.valueOf(encoded) ?? (yield* encoded)
-      blobs.push({ channel, version, type, blob: data })
-    } else {
-      blobs.push({ channel, version, type: "empty", blob: null })
-    }
-  }
+  const encoded = Object.keys(newVersions)
+    .sort(Order.codePoints)
+    .map((channel) => encodeBlob(codec, options, channel, thread))
+  const blobs = yield* Settled.all(encoded)
   const tooLarge = Size.check(blobs)
   if (tooLarge !== undefined) return yield* tooLarge
   const text = encodeCheckpoint(codec, checkpoint)
   const metadata = encodeObject(codec, options.metadata, { part: "metadata", channel: "" })
-  return {
-    checkpoint: {
-      threadId,
-      namespace,
-      checkpointId: checkpoint.id,
+  return new PutRows(
+    new CheckpointRow(
+      { threadId, namespace, checkpointId: checkpoint.id },
       parentId,
-      checkpoint: Settled.valueOf(text) ?? (yield* text),
-      metadata: Jsonb.encode(Settled.valueOf(metadata) ?? (yield* metadata))
-    },
+      Settled.valueOf(text) ?? (yield* text),
+      Jsonb.encode(Settled.valueOf(metadata) ?? (yield* metadata))
+    ),
     blobs
-  }
+  )
 })
+
+const encodeBlob = (
+  codec: Codec.Service,
+  { checkpoint, newVersions }: Checkpointer.PutOptions,
+  channel: string,
+  thread: Identifiers.Measured
+): Effect.Effect<BlobRow, InvalidIdentifier | SerializationError> => {
+  const version = Identifiers.versionText(newVersions[channel]!)
+  if (version instanceof InvalidIdentifier) return version
+  const invalid = Identifiers.check(
+    [
+      ["channel", channel, "mayBeEmpty"],
+      ["version", version, "mayBeEmpty"]
+    ],
+    thread
+  )
+  if (invalid !== undefined) return invalid
+  return Object.hasOwn(checkpoint.channel_values, channel)
+    ? Settled.flatMap(
+        codec.encode(checkpoint.channel_values[channel], { part: "channel", channel }),
+        ({ data, type }) => Effect.succeed(new BlobRow(channel, version, type, data))
+      )
+    : Effect.succeed(new BlobRow(channel, version, "empty", null))
+}
 
 /** @internal */
 export const fromPutWrites = Settled.fn(function* (

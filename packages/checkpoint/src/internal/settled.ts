@@ -39,5 +39,9 @@ export const flatMap = <A, E, B, E2>(
   f: (value: A) => Effect.Effect<B, E2>
 ): Effect.Effect<B, E | E2> => (isSettled(effect) ? f(effect.value) : Effect.flatMap(effect, f))
 
+/** As `Effect.all`, at once if all have succeeded already. @internal */
+export const all = <A, E>(effects: ReadonlyArray<Effect.Effect<A, E>>): Effect.Effect<ReadonlyArray<A>, E> =>
+  effects.every(isSettled) ? Effect.succeed(effects.map(({ value }) => value)) : Effect.all(effects)
+
 const isSettled = <A, E>(effect: Effect.Effect<A, E>): effect is Exit.Success<A, E> =>
   Exit.isExit(effect) && Exit.isSuccess(effect)

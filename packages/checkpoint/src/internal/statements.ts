@@ -7,7 +7,7 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { Key } from "../Checkpoint.ts"
-import { type Batch, merge } from "./lanes/batch.ts"
+import * as Batch from "./lanes/batch.ts"
 import * as Late from "./late.ts"
 import * as Fence from "./lease/fence.ts"
 import * as PgArray from "./pgArray.ts"
@@ -19,7 +19,7 @@ export const quote = (identifier: string): string => `"${identifier.replaceAll('
 /** @internal */
 export interface Statements extends Pick<Store<SqlError>, "put" | "putWrites" | "deleteThread"> {
   /** All of it or nothing; nothing if the claim of a lease is given that is not in force (see `lease/fence.ts`). */
-  readonly batch: (batch: Batch, claim?: string) => Effect.Effect<void, SqlError>
+  readonly batch: (batch: Batch.Batch, claim?: string) => Effect.Effect<void, SqlError>
 }
 
 /** @internal */
@@ -152,7 +152,7 @@ SET last_checkpoint_id = greatest(old.last_checkpoint_id, EXCLUDED.last_checkpoi
   return {
     put: (rows) => {
       const { blobs, checkpoint } = rows
-      if (blobs.length > maxSeparate) return batch(merge([{ _tag: "Put", rows }]))
+      if (blobs.length > maxSeparate) return batch(Batch.merge([Batch.put(rows)]))
       const { checkpointId, metadata, namespace, parentId, threadId } = checkpoint
       const parameters: Array<unknown> = [threadId, namespace, checkpointId, parentId, checkpoint.checkpoint, metadata]
       for (const { blob, channel, type, version } of blobs) parameters.push(channel, version, type, toBuffer(blob))
@@ -197,16 +197,19 @@ const ofKeys = (keys: ReadonlyArray<Key>): ReadonlyArray<Buffer> => [
   PgArray.text(keys, ({ checkpointId }) => checkpointId)
 ]
 
-const ofRefs = (refs: Batch["refs"]): ReadonlyArray<Buffer> => [...ofKeys(refs), PgArray.text(refs, ({ own }) => own)]
+const ofRefs = (refs: Batch.Batch["refs"]): ReadonlyArray<Buffer> => [
+  ...ofKeys(refs),
+  PgArray.text(refs, ({ own }) => own)
+]
 
-const ofCheckpoints = (rows: Batch["checkpoints"]): ReadonlyArray<Buffer> => [
+const ofCheckpoints = (rows: Batch.Batch["checkpoints"]): ReadonlyArray<Buffer> => [
   ...ofKeys(rows),
   PgArray.text(rows, ({ parentId }) => parentId),
   PgArray.text(rows, ({ checkpoint }) => checkpoint),
   PgArray.text(rows, ({ metadata }) => metadata)
 ]
 
-const ofBlobs = (rows: Batch["blobs"]): ReadonlyArray<Buffer> => [
+const ofBlobs = (rows: Batch.Batch["blobs"]): ReadonlyArray<Buffer> => [
   PgArray.text(rows, ({ place }) => place.threadId),
   PgArray.text(rows, ({ place }) => place.namespace),
   PgArray.text(rows, ({ row }) => row.channel),
@@ -215,7 +218,7 @@ const ofBlobs = (rows: Batch["blobs"]): ReadonlyArray<Buffer> => [
   PgArray.bytea(rows, ({ row }) => row.blob)
 ]
 
-const ofWrites = (rows: Batch["writes"]): ReadonlyArray<Buffer> => [
+const ofWrites = (rows: Batch.Batch["writes"]): ReadonlyArray<Buffer> => [
   ...ofKeys(rows.map(({ key }) => key)),
   PgArray.text(rows, ({ row }) => row.taskId),
   PgArray.int4(rows, ({ row }) => row.idx),

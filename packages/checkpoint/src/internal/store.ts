@@ -19,6 +19,7 @@ import * as Listing from "./listing.ts"
 import * as Operation from "./operation.ts"
 import * as PendingSends from "./pendingSends.ts"
 import * as Record from "./record.ts"
+import type * as Rows from "./rows.ts"
 import * as Settled from "./settled.ts"
 
 /** One namespace of one thread. @internal */
@@ -42,19 +43,19 @@ export interface PageQuery {
 
 /** Takes and gives rows. Each operation is atomic; what writes may fail with `W`. @internal */
 export interface Store<E, W = E> {
-  readonly put: (rows: Record.PutRows) => Effect.Effect<void, W>
-  readonly putWrites: (writes: Record.WritesRows) => Effect.Effect<void, W>
-  readonly commit: (commit: Record.CommitRows) => Effect.Effect<void, W>
+  readonly put: (rows: Rows.PutRows) => Effect.Effect<void, W>
+  readonly putWrites: (writes: Rows.WritesRows) => Effect.Effect<void, W>
+  readonly commit: (commit: Rows.CommitRows) => Effect.Effect<void, W>
   readonly deleteThread: (threadId: string) => Effect.Effect<void, W>
   /** The latest checkpoint without an id. */
-  readonly get: (place: Place, checkpointId: string | undefined) => Effect.Effect<Record.Found | undefined, E>
+  readonly get: (place: Place, checkpointId: string | undefined) => Effect.Effect<Rows.Found | undefined, E>
   /** Ordered by id, then thread, then namespace, all by code point and from the greatest down. */
-  readonly page: (query: PageQuery) => Effect.Effect<ReadonlyArray<Record.Found>, E>
+  readonly page: (query: PageQuery) => Effect.Effect<ReadonlyArray<Rows.Found>, E>
   /** The writes to one channel at each of the keys, in the order of the keys. */
   readonly writesTo: (
     keys: ReadonlyArray<Key>,
     channel: string
-  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<Record.WriteRow>>, E>
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<Rows.WriteRow>>, E>
   /**
    * The ancestors of a checkpoint, the latest without an id, from its parent on; in a circle each of them once. It may
    * end where each of the channels has had a value. Blobs and writes are of these channels only.

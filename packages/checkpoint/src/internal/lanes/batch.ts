@@ -10,14 +10,31 @@
 import type { Key } from "../../Checkpoint.ts"
 import * as Late from "../late.ts"
 import * as Order from "../order.ts"
-import type { BlobRow, CheckpointRow, CommitRows, PutRows, WriteRow, WritesRows } from "../record.ts"
+import type { BlobRow, CheckpointRow, CommitRows, PutRows, WriteRow, WritesRows } from "../rows.ts"
 import type { Place } from "../store.ts"
 
 /** @internal */
-export type Item =
-  | { readonly _tag: "Put"; readonly rows: PutRows }
-  | { readonly _tag: "Writes"; readonly rows: WritesRows }
-  | { readonly _tag: "Commit"; readonly rows: CommitRows }
+export type Item = Operation<"Put", PutRows> | Operation<"Writes", WritesRows> | Operation<"Commit", CommitRows>
+
+/** A class, since it waits (see `ticket.ts`). */
+class Operation<Tag, Rows> {
+  readonly _tag: Tag
+  readonly rows: Rows
+
+  constructor(_tag: Tag, rows: Rows) {
+    this._tag = _tag
+    this.rows = rows
+  }
+}
+
+/** @internal */
+export const put = (rows: PutRows): Item => new Operation("Put", rows)
+
+/** @internal */
+export const writes = (rows: WritesRows): Item => new Operation("Writes", rows)
+
+/** @internal */
+export const commit = (rows: CommitRows): Item => new Operation("Commit", rows)
 
 /** @internal */
 export interface Batch {

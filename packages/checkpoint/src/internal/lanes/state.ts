@@ -72,7 +72,8 @@ export class State<A> {
   queued = 0
   queuedReady = 0
   queuedBytes = 0
-  readonly inFlight = new Set<Ticket.Flush<A>>()
+  /** Flushes. */
+  inFlight = 0
   readonly settled: Array<Ticket.Ticket<A>> = []
   /** No deadline lies before this; `tick` makes it exact. */
   wakeAt = Number.POSITIVE_INFINITY
@@ -106,27 +107,7 @@ export class State<A> {
       line = new Ticket.Line(operation.thread)
       this.lines.set(operation.thread, line)
     }
-    const ticket: Ticket.Ticket<A> = {
-      item: operation.item,
-      thread: operation.thread,
-      bytes: operation.bytes,
-      repeatable: operation.repeatable,
-      barrier: operation.barrier,
-      number: this.numbers++,
-      since: now,
-      deadline,
-      line,
-      status: Ticket.Queued,
-      abandoned: false,
-      alone: false,
-      losses: 0,
-      conflicts: 0,
-      failure: undefined,
-      outcome: undefined,
-      resume: undefined,
-      previous: undefined,
-      next: undefined
-    }
+    const ticket = new Ticket.Ticket(operation, line, this.numbers++, now, deadline)
     line.append(ticket)
     this.count(ticket, 1)
     if (!line.busy && line.at < 0) this.ready.add(line)
@@ -155,11 +136,11 @@ export class State<A> {
     }
     // After a failure one flush finds out whether things are well again.
     const lanes = this.failures > 0 ? 1 : this.config.maxInFlight
-    while (this.inFlight.size < lanes && this.ready.size > 0) {
+    while (this.inFlight < lanes && this.ready.size > 0) {
       // A line can't be split, so it is no use to leave lanes for more than there are; and to split a few takes longer than to
       // send them together.
       const worthwhile = Math.max(1, Math.floor(this.queuedReady / minShare))
-      const free = Math.min(lanes - this.inFlight.size, this.ready.size, worthwhile)
+      const free = Math.min(lanes - this.inFlight, this.ready.size, worthwhile)
       flushes.push(this.take(Math.min(this.config.maxBatch, Math.ceil(this.queuedReady / free))))
     }
     return flushes
@@ -167,15 +148,16 @@ export class State<A> {
 
   /** Committed. */
   succeeded(flush: Ticket.Flush<A>): void {
-    if (!this.inFlight.delete(flush)) return
+    if (!flush.inFlight) return
     this.failures = 0
     this.pausedUntil = Number.NEGATIVE_INFINITY
-    for (const ticket of flush.tickets) this.settle(ticket, { _tag: "Done", batch: flush.tickets.length })
+    const done = { _tag: "Done", batch: flush.tickets.length } as const
+    for (const ticket of flush.tickets) this.settle(ticket, done)
     this.land(flush)
   }
 
   failed(flush: Ticket.Flush<A>, kind: Kind, failure: unknown, now: number): void {
-    if (!this.inFlight.delete(flush)) return
+    if (!flush.inFlight) return
     if (kind === "saturated" || kind === "lost") this.pause(now)
     if (kind === "refused" && flush.tickets.length > 1) this.totals.split++
     // From the back, so that each one comes to stand before those that it came before.
@@ -245,13 +227,12 @@ export class State<A> {
         bytes += ticket.bytes
       }
     }
-    const flush = { tickets }
-    this.inFlight.add(flush)
+    this.inFlight++
     this.totals.flushes++
     this.totals.flushed += tickets.length
     this.totals.bytes += bytes
     this.totals.largest = Math.max(this.totals.largest, tickets.length)
-    return flush
+    return { tickets, inFlight: true }
   }
 
   private goesAgain(ticket: Ticket.Ticket<A>, kind: Kind, batch: number): boolean {
@@ -281,6 +262,8 @@ export class State<A> {
 
   /** Its lines are free for the next flush. */
   private land(flush: Ticket.Flush<A>): void {
+    flush.inFlight = false
+    this.inFlight--
     for (const { line } of flush.tickets) {
       if (!line.busy) continue
       line.busy = false
@@ -338,7 +321,7 @@ export class State<A> {
   }
 
   private finish(): void {
-    if (this.phase === "draining" && this.queued === 0 && this.inFlight.size === 0) this.phase = "closed"
+    if (this.phase === "draining" && this.queued === 0 && this.inFlight === 0) this.phase = "closed"
   }
 }
 

@@ -5,8 +5,15 @@
  * @internal
  */
 
-/** What a caller hands over. @internal */
-export interface Operation<A> {
+/**
+ * What a caller hands over.
+ *
+ * A class, as is all that waits: of object literals that are often alive when garbage is collected V8 takes it that they live
+ * long. It makes the next ones where garbage is hardly ever looked for, and these hold on to all that they refer to.
+ *
+ * @internal
+ */
+export class Operation<A> {
   readonly item: A
   /** Operations of one thread keep their order. */
   readonly thread: string
@@ -15,6 +22,14 @@ export interface Operation<A> {
   readonly repeatable: boolean
   /** Runs alone for its thread: after all that came before it, before all that comes after. */
   readonly barrier: boolean
+
+  constructor(item: A, thread: string, bytes: number, repeatable: boolean, barrier: boolean) {
+    this.item = item
+    this.thread = thread
+    this.bytes = bytes
+    this.repeatable = repeatable
+    this.barrier = barrier
+  }
 }
 
 /** @internal */
@@ -32,34 +47,43 @@ export type Outcome =
   | { readonly _tag: "Expired"; readonly waited: number; readonly failure: unknown }
   | { readonly _tag: "Closed" }
 
-/** @internal */
-export interface Ticket<A> extends Operation<A> {
+/** An operation that waits or is in flight. @internal */
+export class Ticket<A> extends Operation<A> {
+  readonly line: Line<A>
   /** The place in the line of all threads. It is kept when the operation has to wait again. */
   readonly number: number
   readonly since: number
   /** No longer waits in the queue from here on; what is in flight is waited for. */
   readonly deadline: number
-  readonly line: Line<A>
-  status: typeof Queued | typeof InFlight | typeof Settled
+  status: typeof Queued | typeof InFlight | typeof Settled = Queued
   /** The caller has gone. */
-  abandoned: boolean
+  abandoned = false
   /** Goes on its own: something was wrong with the batch that it was in. */
-  alone: boolean
+  alone = false
   /** How often the connection was lost under it, and how often another transaction was in its way. */
-  losses: number
-  conflicts: number
+  losses = 0
+  conflicts = 0
   /** Of the last try. */
-  failure: unknown
-  outcome: Outcome | undefined
+  failure: unknown = undefined
+  outcome: Outcome | undefined = undefined
   /** Wakes the caller; set by the interpreter. */
-  resume: (() => void) | undefined
-  previous: Ticket<A> | undefined
-  next: Ticket<A> | undefined
+  resume: (() => void) | undefined = undefined
+  previous: Ticket<A> | undefined = undefined
+  next: Ticket<A> | undefined = undefined
+
+  constructor(operation: Operation<A>, line: Line<A>, number: number, since: number, deadline: number) {
+    super(operation.item, operation.thread, operation.bytes, operation.repeatable, operation.barrier)
+    this.line = line
+    this.number = number
+    this.since = since
+    this.deadline = deadline
+  }
 }
 
 /** A batch that has been sent, or is about to be. @internal */
 export interface Flush<A> {
   readonly tickets: Array<Ticket<A>>
+  inFlight: boolean
 }
 
 /**

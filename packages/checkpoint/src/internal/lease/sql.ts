@@ -121,9 +121,9 @@ export const fencing = (
           )
     )
   return {
-    put: (rows) => write("put", rows.checkpoint.threadId, { _tag: "Put", rows }, put(rows)),
-    putWrites: (rows) => write("putWrites", rows.key.threadId, { _tag: "Writes", rows }, putWrites(rows)),
-    commit: (rows) => write("commit", rows.put.checkpoint.threadId, { _tag: "Commit", rows }, commit(rows))
+    put: (rows) => write("put", rows.checkpoint.threadId, Batch.put(rows), put(rows)),
+    putWrites: (rows) => write("putWrites", rows.key.threadId, Batch.writes(rows), putWrites(rows)),
+    commit: (rows) => write("commit", rows.put.checkpoint.threadId, Batch.commit(rows), commit(rows))
   }
 }
 

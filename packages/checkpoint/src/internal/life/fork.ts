@@ -1,7 +1,7 @@
 /** @internal */
 import * as Json from "../json.ts"
 import * as Jsonb from "../jsonb.ts"
-import type { CheckpointRow } from "../record.ts"
+import type { CheckpointRow } from "../rows.ts"
 
 /**
  * The row of a fork: it names the same values as its source. `said` is the text of what goes over the source's metadata.

@@ -10,6 +10,7 @@ import { joined, type Space } from "../memorySpace.ts"
 import * as Order from "../order.ts"
 import * as PendingSends from "../pendingSends.ts"
 import * as Record from "../record.ts"
+import type * as Rows from "../rows.ts"
 import { deltaCounters } from "./prune.ts"
 import type { PruneQuery } from "./store.ts"
 
@@ -62,7 +63,7 @@ const hasValue = ({ blobs, checkpoints }: Space, id: string, channel: string): b
 export const remove = (
   { checkpoints, retired, writes }: Space,
   ids: ReadonlyArray<string>
-): ReadonlyArray<Record.WriteRow> => {
+): ReadonlyArray<Rows.WriteRow> => {
   const gone = ids.flatMap((id) => [...(writes.get(id)?.values() ?? [])])
   for (const id of ids) {
     // The grace of the values that it names begins now, whatever was known of them before.

@@ -124,7 +124,7 @@ ORDER BY page.thread_id`
             if (actual !== expected && actual !== checkpointId) {
               return yield* new StaleHead({ threadId, namespace, expected, actual })
             }
-            yield* statements.batch(Batch.merge([{ _tag: "Commit", rows }]))
+            yield* statements.batch(Batch.merge([Batch.commit(rows)]))
           })
         )
       }),

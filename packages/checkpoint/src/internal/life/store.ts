@@ -2,7 +2,7 @@
 import type * as Effect from "effect/Effect"
 import type { StaleHead, ThreadExists } from "../../CheckpointError.ts"
 import type { PruneReport, ThreadSummary } from "../../ThreadLife.ts"
-import type { CheckpointRow, CommitRows } from "../record.ts"
+import type { CheckpointRow, CommitRows } from "../rows.ts"
 import type { Place } from "../store.ts"
 import type { RetentionStore } from "./retentionStore.ts"
 
