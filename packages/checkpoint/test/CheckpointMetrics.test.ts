@@ -3,6 +3,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Metric, MetricState, Scope, Stream, TestClock } from "effect"
 import * as GroupCommit from "../src/internal/groupCommit.ts"
+import * as Batch from "../src/internal/lanes/batch.ts"
 import * as Operation from "../src/internal/operation.ts"
 import type { Statements } from "../src/internal/statements.ts"
 
@@ -204,13 +205,13 @@ describe("the metrics of group commit", () => {
       deleteThread: () => send,
       batch: () => send
     }
-    const { put } = yield* GroupCommit.make(statements, options)
+    const { write } = yield* GroupCommit.make(statements, options)
     const end = (n: number, exit: Exit.Exit<void, SqlError> = Exit.void) =>
       Effect.gen(function* () {
         while (sent.length <= n) yield* Effect.yieldNow()
         yield* Deferred.done(sent[n]!, exit)
       })
-    return { put: (thread: string) => Effect.fork(put(rows(thread))), end, sent }
+    return { put: (thread: string) => Effect.fork(write(Batch.put(rows(thread)))), end, sent }
   })
 
   const gauges = () =>

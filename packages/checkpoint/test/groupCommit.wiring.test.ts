@@ -5,6 +5,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, TestClock } from "effect"
 import * as GroupCommit from "../src/internal/groupCommit.ts"
+import * as Batch from "../src/internal/lanes/batch.ts"
 import * as Hold from "../src/internal/lease/hold.ts"
 import * as SqlLeases from "../src/internal/lease/sql.ts"
 import * as SqlLife from "../src/internal/life/sql.ts"
@@ -49,9 +50,9 @@ describe("after a lost connection, when nobody knows whether it was done,", () =
       const { sent, statements } = losing()
       const writer = yield* GroupCommit.make(statements, options)
       for (const operation of [
-        writer.put(rows("a")),
-        writer.putWrites(writesRows("a")),
-        writer.commit({ put: rows("a"), writes: [writesRows("a")] })
+        writer.write(Batch.put(rows("a"))),
+        writer.write(Batch.writes(writesRows("a"))),
+        writer.write(Batch.commit({ put: rows("a"), writes: [writesRows("a")] }))
       ]) {
         const caller = yield* Effect.fork(operation)
         yield* TestClock.adjust("1 seconds")

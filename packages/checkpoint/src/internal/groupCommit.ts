@@ -31,7 +31,7 @@ import * as Ticket from "./lanes/ticket.ts"
 import * as Trouble from "./lanes/trouble.ts"
 import * as Late from "./late.ts"
 import type { Statements } from "./statements.ts"
-import type { Store, WriteError } from "./store.ts"
+import type { WriteError } from "./store.ts"
 
 /** @internal */
 export interface Options
@@ -62,7 +62,8 @@ export interface Task {
 }
 
 /** @internal */
-export interface Writer extends Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit"> {
+export interface Writer {
+  readonly write: (item: Batch.Item) => Effect.Effect<void, WriteError>
   readonly exclusively: Exclusively
 }
 
@@ -98,24 +99,19 @@ type Operation =
   | Batch.Item
   | ({ readonly _tag: "Exclusive"; readonly effect: Effect.Effect<void, SqlError | Objection> } & Task)
 
-const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError | Objection>): Writer => {
+const toWriter = (run: (operation: Operation) => Effect.Effect<void, WriteError | Objection>): Writer => ({
   // What makes no objections meets none.
-  const runUnopposed = run as (operation: Operation) => Effect.Effect<void, WriteError>
-  return {
-    put: (rows) => runUnopposed(Batch.put(rows)),
-    putWrites: (rows) => runUnopposed(Batch.writes(rows)),
-    commit: (rows) => runUnopposed(Batch.commit(rows)),
-    exclusively: <A, E extends SqlError | Objection>(task: Task, effect: Effect.Effect<A, E>) =>
-      Effect.suspend(() => {
-        // The lanes tell that it is done, and not what came of it.
-        let result: A
-        const done = Effect.map(effect, (a) => {
-          result = a
-        })
-        return Effect.map(run({ _tag: "Exclusive", ...task, effect: done }), () => result)
-      }) as Effect.Effect<A, WriteError | Exclude<E, SqlError>>
-  }
-}
+  write: run as (item: Batch.Item) => Effect.Effect<void, WriteError>,
+  exclusively: <A, E extends SqlError | Objection>(task: Task, effect: Effect.Effect<A, E>) =>
+    Effect.suspend(() => {
+      // The lanes tell that it is done, and not what came of it.
+      let result: A
+      const done = Effect.map(effect, (a) => {
+        result = a
+      })
+      return Effect.map(run({ _tag: "Exclusive", ...task, effect: done }), () => result)
+    }) as Effect.Effect<A, WriteError | Exclude<E, SqlError>>
+})
 
 /** An operation, and whose trace tells of it. A class, since it waits (see `Operation` in `lanes/ticket.ts`). */
 class Item {
@@ -165,22 +161,10 @@ const refusal = (operation: Operation, error: SqlError | Objection): WriteError 
 }
 
 const nameOf = (operation: Operation): CheckpointerOverloaded["operation"] =>
-  operation._tag === "Exclusive" ? operation.name : names[operation._tag]
+  operation._tag === "Exclusive" ? operation.name : Batch.nameOf(operation)
 
-const names = { Put: "put", Writes: "putWrites", Commit: "commit" } as const
-
-const threadOf = (operation: Operation): string => {
-  switch (operation._tag) {
-    case "Put":
-      return operation.rows.checkpoint.threadId
-    case "Writes":
-      return operation.rows.key.threadId
-    case "Commit":
-      return operation.rows.put.checkpoint.threadId
-    case "Exclusive":
-      return operation.threadId
-  }
-}
+const threadOf = (operation: Operation): string =>
+  operation._tag === "Exclusive" ? operation.threadId : Batch.threadOf(operation)
 
 /**
  * A lone operation's statement belongs to its caller's trace; a batch has a span that is linked with all of its callers.

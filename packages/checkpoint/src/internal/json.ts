@@ -41,7 +41,9 @@ export const stringifyWithout = (object: object, omitted: string): string => {
  * @internal
  */
 export const quoted = (value: unknown): Buffer | undefined => {
-  if (typeof value !== "string" || notAsItIs.test(value)) return undefined
+  // One by one: a class of characters that leaves some out is several times slower to search for.
+  if (typeof value !== "string" || value.includes('"') || value.includes("\\") || notPrintable.test(value))
+    return undefined
   const bytes = Buffer.allocUnsafe(value.length + 2)
   bytes[0] = quote
   bytes.write(value, 1, "latin1")
@@ -49,7 +51,7 @@ export const quoted = (value: unknown): Buffer | undefined => {
   return bytes
 }
 
-const notAsItIs = /[^ !#-[\]-~]/
+const notPrintable = /[^ -~]/
 const quote = 0x22
 
 /** For what `JSON.parse` has given: nothing in it is refused or changed. @internal */

@@ -36,6 +36,14 @@ export const writes = (rows: WritesRows): Item => new Operation("Writes", rows)
 /** @internal */
 export const commit = (rows: CommitRows): Item => new Operation("Commit", rows)
 
+/** How callers know it. @internal */
+export const nameOf = ({ _tag }: Item) => names[_tag]
+
+const names = { Put: "put", Writes: "putWrites", Commit: "commit" } as const
+
+/** @internal */
+export const threadOf = (item: Item): string => placeOf(item).threadId
+
 /** @internal */
 export interface Batch {
   readonly checkpoints: ReadonlyArray<CheckpointRow>

@@ -97,22 +97,18 @@ UPDATE ${locks} SET claim = NULL, expires_at = clock_timestamp() WHERE claim = $
 
 /** What writes, and under a lease only if that is in force. @internal */
 export const fencing = (
-  { commit, exclusively, put, putWrites }: Writer,
+  writer: Writer,
   statements: Statements,
   leases: SqlLeases
 ): Pick<Store<CheckpointerError, WriteError>, "put" | "putWrites" | "commit"> => {
-  const write = (
-    name: "put" | "putWrites" | "commit",
-    threadId: string,
-    item: Batch.Item,
-    plain: Effect.Effect<void, WriteError>
-  ) =>
-    Lease.fenced(leases, [threadId], ([fence]) =>
+  const write = (item: Batch.Item) => {
+    const threadId = Batch.threadOf(item)
+    return Lease.fenced(leases, [threadId], ([fence]) =>
       fence === undefined
-        ? plain
+        ? writer.write(item)
         : // Alone, so that nobody else's write fails with it.
-          exclusively(
-            { name, threadId, repeatable: true },
+          writer.exclusively(
+            { name: Batch.nameOf(item), threadId, repeatable: true },
             Effect.catchAll(
               Effect.suspend(() => Effect.asVoid(statements.batch(Batch.merge([item]), fence.claim.id))),
               (error): Effect.Effect<never, SqlError | LeaseLost> =>
@@ -120,10 +116,11 @@ export const fencing = (
             )
           )
     )
+  }
   return {
-    put: (rows) => write("put", rows.checkpoint.threadId, Batch.put(rows), put(rows)),
-    putWrites: (rows) => write("putWrites", rows.key.threadId, Batch.writes(rows), putWrites(rows)),
-    commit: (rows) => write("commit", rows.put.checkpoint.threadId, Batch.commit(rows), commit(rows))
+    put: (rows) => write(Batch.put(rows)),
+    putWrites: (rows) => write(Batch.writes(rows)),
+    commit: (rows) => write(Batch.commit(rows))
   }
 }
 

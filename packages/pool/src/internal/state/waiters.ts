@@ -17,22 +17,33 @@ export const Rejected = 2
 /** @internal */
 export const Gone = 3
 
-/** @internal */
-export interface Waiter<A> {
-  status: typeof Waiting | typeof Granted | typeof Rejected | typeof Gone
+/**
+ * A class: of object literals that are often alive when garbage is collected V8 takes it that they live long. It makes the next
+ * ones where garbage is hardly ever looked for, and these hold on to all that they refer to.
+ *
+ * @internal
+ */
+export class Waiter<A> {
+  status: typeof Waiting | typeof Granted | typeof Rejected | typeof Gone = Waiting
   /** When the caller began to wait and when it gives up, in ms of the monotonic clock. */
   readonly since: number
   readonly deadline: number
   /** The fiber that waits; opaque to the state. */
   readonly holder: unknown
   /** Set with `Granted`. */
-  slot: Slot<A> | undefined
+  slot: Slot<A> | undefined = undefined
   /** Set with `Rejected`. */
-  rejection: Rejection | undefined
+  rejection: Rejection | undefined = undefined
   /** Wakes the fiber; set by the interpreter once the fiber is suspended, opaque to the state. */
-  resume: ((effect: Effect.Effect<void>) => void) | undefined
-  previous: Waiter<A> | undefined
-  next: Waiter<A> | undefined
+  resume: ((effect: Effect.Effect<void>) => void) | undefined = undefined
+  previous: Waiter<A> | undefined = undefined
+  next: Waiter<A> | undefined = undefined
+
+  constructor(since: number, deadline: number, holder: unknown) {
+    this.since = since
+    this.deadline = deadline
+    this.holder = holder
+  }
 }
 
 /** @internal */
@@ -42,17 +53,8 @@ export class Waiters<A> {
   size = 0
 
   push(since: number, deadline: number, holder: unknown): Waiter<A> {
-    const waiter: Waiter<A> = {
-      status: Waiting,
-      since,
-      deadline,
-      holder,
-      slot: undefined,
-      rejection: undefined,
-      resume: undefined,
-      previous: this.tail,
-      next: undefined
-    }
+    const waiter = new Waiter<A>(since, deadline, holder)
+    waiter.previous = this.tail
     if (this.tail === undefined) {
       this.head = waiter
     } else {
