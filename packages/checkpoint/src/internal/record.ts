@@ -150,12 +150,12 @@ export const toTuple = Settled.fn(function* (
   { blobs, checkpoint: row, sends = [], writes }: Found,
   withValues = true
 ): Effect.fn.Return<CheckpointTuple, SerializationError> {
-  const { channel_values: inline, ...fields } = decodeCheckpoint(row.checkpoint)
+  const [checkpoint, inline] = decodeCheckpoint(row.checkpoint)
   const values = withValues && inline !== undefined ? yield* decodeObject(codec, Json.print(inline), inValues) : {}
   for (const { blob, channel, type } of blobs) {
     if (blob === null) continue
-    // A channel may be called "__proto__": define, don't assign.
-    define(values, channel, yield* codec.decode({ type, data: blob }, { part: "channel", channel }))
+    const value = codec.decode({ type, data: blob }, { part: "channel", channel })
+    define(values, channel, Settled.valueOf(value) ?? (yield* value))
   }
   if (sends.length > 0) {
     const sent = yield* toPendingWrites(codec, [...sends].sort(byApplication))
@@ -164,13 +164,15 @@ export const toTuple = Settled.fn(function* (
       PendingSends.tasks,
       sent.map(({ value }) => value)
     )
-    define(fields.channel_versions, PendingSends.tasks, PendingSends.version(fields.channel_versions))
+    define(checkpoint.channel_versions, PendingSends.tasks, PendingSends.version(checkpoint.channel_versions))
   }
+  checkpoint.channel_values = values
+  const metadata = decodeObject(codec, Jsonb.decode(row.metadata), { part: "metadata", channel: "" })
   return {
     key: keyOf(row),
     parentId: Option.fromNullable(row.parentId),
-    checkpoint: { ...fields, channel_values: values },
-    metadata: yield* decodeObject(codec, Jsonb.decode(row.metadata), { part: "metadata", channel: "" }),
+    checkpoint,
+    metadata: Settled.valueOf(metadata) ?? (yield* metadata),
     pendingWrites: writes.length === 0 ? [] : yield* toPendingWrites(codec, [...writes].sort(byApplication))
   }
 })
@@ -194,7 +196,7 @@ export const inlineValues = (
   checkpoint: string,
   channels: ReadonlyArray<string>
 ): Effect.Effect<JsonObject, SerializationError> => {
-  const { channel_values: inline = {} } = decodeCheckpoint(checkpoint)
+  const [, inline = {}] = decodeCheckpoint(checkpoint)
   const some: JsonObject = {}
   for (const channel of channels) if (Object.hasOwn(inline, channel)) define(some, channel, inline[channel])
   return decodeObject(codec, Json.print(some), inValues)
@@ -202,7 +204,7 @@ export const inlineValues = (
 
 /** The blobs that a checkpoint names, as `jsonb_each_text(checkpoint -> 'channel_versions')` does. @internal */
 export const namedBlobs = (row: CheckpointRow): ReadonlyArray<readonly [channel: string, version: string]> =>
-  Object.entries(decodeCheckpoint(row.checkpoint).channel_versions).flatMap(([channel, version]) => {
+  Object.entries(decodeCheckpoint(row.checkpoint)[0].channel_versions).flatMap(([channel, version]) => {
     const text = Identifiers.versionText(version)
     return text instanceof InvalidIdentifier ? [] : [[channel, text] as const]
   })
@@ -235,13 +237,18 @@ const encodeCheckpoint = (codec: Codec.Service, checkpoint: Checkpoint): Effect.
   })
 }
 
-const decodeCheckpoint = (
-  stored: string
-): Omit<Checkpoint, "channel_values"> & { readonly channel_values?: JsonObject } => {
+type Mutable<A> = { -readonly [K in keyof A]: A[K] }
+
+/** Without values, and those that are kept in it itself, as they are stored. */
+const decodeCheckpoint = (stored: string): [checkpoint: Mutable<Checkpoint>, inline: JsonObject | undefined] => {
   const text = Jsonb.decode(stored)
-  const { channel_values, ...fields } = JSON.parse(text)
-  const { channel_versions = {}, versions_seen = {}, ...rest } = text.includes('"lc"') ? Json.revive(fields) : fields
-  return { ...rest, channel_versions, versions_seen, channel_values }
+  const parsed = JSON.parse(text)
+  const inline = parsed.channel_values
+  parsed.channel_values = {}
+  const checkpoint = text.includes('"lc"') ? Json.revive(parsed) : parsed
+  if (checkpoint.channel_versions === undefined) checkpoint.channel_versions = {}
+  if (checkpoint.versions_seen === undefined) checkpoint.versions_seen = {}
+  return [checkpoint, inline]
 }
 
 /** The text of an object for a JSONB column. @internal */
@@ -271,9 +278,10 @@ const decodeObject = (
 export const byApplication = (a: WriteRow, b: WriteRow): number =>
   Order.codePoints(a.taskPath, b.taskPath) || Order.codePoints(a.taskId, b.taskId) || a.idx - b.idx
 
-/** Also where the key is "__proto__". @internal */
+/** Also where the key is "__proto__", which as an assignment would mean something else. @internal */
 export const define = (object: object, key: string, value: unknown): void => {
-  Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true })
+  if (key !== "__proto__") (object as JsonObject)[key] = value
+  else Object.defineProperty(object, key, { value, configurable: true, enumerable: true, writable: true })
 }
 
 const inValues: Codec.Location = { part: "channel", channel: "" }

@@ -154,11 +154,17 @@ interface Query {
   readonly text: string
   readonly name: string | undefined
   readonly values: ReadonlyArray<unknown> | undefined
+  _rowMode: Statement["rowMode"]
+  _result: object
+  _results: object
   submit(connection: Wire): Error | null
   handleRowDescription(message: Described): void
+  handleDataRow(message: { readonly fields: Array<unknown> }): void
   handleCommandComplete(message: unknown, connection: Wire): void
   handleReadyForQuery(connection: Wire): void
 }
+
+const Result = (Pg as unknown as { readonly Result: new (rowMode: Statement["rowMode"]) => object }).Result
 
 /** The columns of a result. */
 interface Described {
@@ -170,12 +176,24 @@ interface Described {
  * stay the same, the server refuses to run it with others (0A000).
  */
 class PreparedQuery extends (Pg.Query as unknown as new (
-  config: string | Pg.QueryConfig,
+  text: string,
   values: ReadonlyArray<unknown> | undefined,
   done: unknown
 ) => Query) {
   private described: Described = { fields: [] }
   private sent: Buffer | undefined
+
+  /**
+   * Of a configuration `pg` would make a copy, property by property with its descriptor, which costs more than all the rest of
+   * sending.
+   */
+  constructor({ rowMode, text, values }: Statement, done: unknown) {
+    super(text, values, done)
+    if (rowMode !== undefined) {
+      this._rowMode = rowMode
+      this._result = this._results = new Result(rowMode)
+    }
+  }
 
   override submit(connection: Wire): Error | null {
     const { name, values } = this
@@ -195,6 +213,12 @@ class PreparedQuery extends (Pg.Query as unknown as new (
   override handleRowDescription(message: Described): void {
     this.described = message
     super.handleRowDescription(message)
+  }
+
+  override handleDataRow(message: { readonly fields: Array<unknown> }): void {
+    super.handleDataRow(message)
+    // V8 comes to make this list where garbage is hardly ever looked for, and there it would hold on to the texts.
+    message.fields.length = 0
   }
 
   override handleCommandComplete(message: unknown, connection: Wire): void {
@@ -220,18 +244,15 @@ const descriptions = new WeakMap<Wire, Map<string, Described>>()
  * Sends a statement; with a name it is prepared under it first, if it is not yet. After the timeout (ms) the driver gives
  * it up, which ends nothing on the server.
  *
- * As a query of its own: of a configuration `pg` makes a copy, property by property with its descriptor, which costs more
- * than all the rest of sending.
- *
  * @internal
  */
 export const query = (
   client: Pg.Client,
-  { rowMode, text, values }: Statement,
+  statement: Statement,
   { name, timeout }: { readonly name?: string | undefined; readonly timeout?: number | undefined },
   done: (error: Error | null | undefined, result: Pg.QueryResult) => void
 ): void => {
-  const query = new PreparedQuery(rowMode === undefined ? text : ({ text, rowMode } as Pg.QueryConfig), values, done)
+  const query = new PreparedQuery(statement, done)
   client.query(Object.assign(query, { name, query_timeout: timeout }) as unknown as Pg.Submittable)
 }
 
