@@ -95,6 +95,11 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the dri
         expect(yield* ask(select, "array")).toEqual([[[1, "two"]], ["one", "two"], "SELECT"])
         expect(yield* ask(change)).toEqual([[], [], "UPDATE"])
       }
+      // How a type is parsed is looked up each time, all the same.
+      client.setTypeParser(Pg.types.builtins.INT4, (text) => `int ${text}`)
+      expect(yield* ask(select)).toEqual([[{ one: "int 1", two: "two" }], ["one", "two"], "SELECT"])
+      expect(yield* ask(select, "array")).toEqual([[["int 1", "two"]], ["one", "two"], "SELECT"])
+      client.setTypeParser(Pg.types.builtins.INT4, Number)
       expect(described).toBe(2)
       Driver.closeStatements(client, [select])
       yield* ask(select)

@@ -155,8 +155,9 @@ interface Query {
   readonly name: string | undefined
   readonly values: ReadonlyArray<unknown> | undefined
   _rowMode: Statement["rowMode"]
-  _result: object
-  _results: object
+  _result: Result
+  _results: Result
+  _accumulateRows: unknown
   submit(connection: Wire): Error | null
   handleRowDescription(message: Described): void
   handleDataRow(message: { readonly fields: Array<unknown> }): void
@@ -164,11 +165,30 @@ interface Query {
   handleReadyForQuery(connection: Wire): void
 }
 
-const Result = (Pg as unknown as { readonly Result: new (rowMode: Statement["rowMode"]) => object }).Result
+/** `pg`'s own result, as far as it is used here. */
+interface Result {
+  fields: ReadonlyArray<Field>
+  readonly _types: typeof Pg.types | undefined
+  _parsers: ReadonlyArray<(text: string) => unknown>
+  /** What a row is copied from, without its values. */
+  _prebuiltEmptyResultObject: object | null
+}
+
+const Result = (Pg as unknown as { readonly Result: new (rowMode: Statement["rowMode"]) => Result }).Result
+
+interface Field {
+  readonly dataTypeID: number
+  readonly format: "text" | "binary"
+}
 
 /** The columns of a result. */
 interface Described {
-  readonly fields: ReadonlyArray<unknown>
+  readonly fields: ReadonlyArray<Field>
+}
+
+/** What it takes to read the rows of a result. */
+interface Columns extends Described {
+  readonly empty: object | null
 }
 
 /**
@@ -201,13 +221,23 @@ class PreparedQuery extends (Pg.Query as unknown as new (
     const known = descriptions.get(connection)?.get(name)
     const message = ExtendedQuery.run(name, values ?? [], known === undefined)
     if (message === undefined) return super.submit(connection)
-    // Each result has a list of its own: it is the caller's.
-    if (known !== undefined && known.fields.length > 0) this.handleRowDescription({ fields: [...known.fields] })
+    if (known !== undefined && known.fields.length > 0) this.recall(known)
     if (connection.stream.writable) {
       this.sent = message
       connection.stream.write(message)
     }
     return null
+  }
+
+  /** As if they had been described again, in a fraction of the time. How types are parsed may have changed since. */
+  private recall({ empty, fields }: Columns): void {
+    const result = this._result
+    const types = result._types ?? Pg.types
+    // Each result has a list of its own: it is the caller's.
+    result.fields = [...fields]
+    result._parsers = fields.map(({ dataTypeID, format }) => types.getTypeParser(dataTypeID, format))
+    result._prebuiltEmptyResultObject = empty
+    this._accumulateRows = true
   }
 
   override handleRowDescription(message: Described): void {
@@ -223,9 +253,11 @@ class PreparedQuery extends (Pg.Query as unknown as new (
 
   override handleCommandComplete(message: unknown, connection: Wire): void {
     if (this.name !== undefined) {
-      const known = descriptions.get(connection)
-      if (known === undefined) descriptions.set(connection, new Map([[this.name, this.described]]))
-      else if (!known.has(this.name)) known.set(this.name, this.described)
+      const known = descriptions.get(connection) ?? new Map<string, Columns>()
+      if (known.size === 0) descriptions.set(connection, known)
+      if (!known.has(this.name)) {
+        known.set(this.name, { ...this.described, empty: this._result._prebuiltEmptyResultObject })
+      }
     }
     super.handleCommandComplete(message, connection)
   }
@@ -238,7 +270,7 @@ class PreparedQuery extends (Pg.Query as unknown as new (
 }
 
 /** Of what is prepared on each connection, by name. */
-const descriptions = new WeakMap<Wire, Map<string, Described>>()
+const descriptions = new WeakMap<Wire, Map<string, Columns>>()
 
 /**
  * Sends a statement; with a name it is prepared under it first, if it is not yet. After the timeout (ms) the driver gives
