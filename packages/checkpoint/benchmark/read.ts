@@ -1,6 +1,7 @@
 /**
  * What it costs to read checkpoints, all variants from the same rows.
  */
+import * as Cores from "@checkpool/benchmark/Cores"
 import { medianTime, sideBySide } from "@checkpool/benchmark/SideBySide"
 import type { Checkpoint, Checkpointer } from "@checkpool/checkpoint"
 import { SqlClient } from "@effect/sql"
@@ -45,13 +46,16 @@ export const measure = (server: Server, effort: Effort, tell: (row: Row.Row) => 
         return Row.make(name, variants, await sideBySide(timed, { ...effort, better: "lower" }), target)
       })
 
+    const latest = (name: string, threadId: string, target: number | undefined) =>
+      row(name, target, [() => getWithStock(stock, threadId), () => get(ours, threadId), () => get(onSqlPg, threadId)])
+    for (const { target, threadId } of threads) {
+      if (target !== undefined)
+        tell(yield* latest(`getTuple, ${threadId}, cores asleep in between`, threadId, undefined))
+    }
+    const awake = (yield* Cores.keepAwake) ? "" : ", cores asleep in between"
     const times = new Map<string, number>()
     for (const { length, target, threadId } of threads) {
-      const made = yield* row(`getTuple, ${threadId}`, target, [
-        () => getWithStock(stock, threadId),
-        () => get(ours, threadId),
-        () => get(onSqlPg, threadId)
-      ])
+      const made = yield* latest(`getTuple, ${threadId}${awake}`, threadId, target)
       times.set(threadId, made.cells[1]!.value)
       tell(length === 10_000 ? { ...made, goals: [...made.goals, flat(times)] } : made)
     }
@@ -63,7 +67,7 @@ export const measure = (server: Server, effort: Effort, tell: (row: Row.Row) => 
     ] as const) {
       const namespace = where === "one namespace" ? "" : undefined
       tell(
-        yield* row(`list(limit 10), ${threadId}, ${where}`, undefined, [
+        yield* row(`list(limit 10), ${threadId}, ${where}${awake}`, undefined, [
           () => listWithStock(stock, threadId, namespace),
           () => list(ours, threadId, namespace),
           () => list(onSqlPg, threadId, namespace)

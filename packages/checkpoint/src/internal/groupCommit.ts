@@ -5,7 +5,6 @@
  *
  * @internal
  */
-import { TransactionConnection } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -24,6 +23,7 @@ import {
 } from "../CheckpointError.ts"
 import * as CheckpointMetrics from "../CheckpointMetrics.ts"
 import * as Gauges from "./gauges.ts"
+import { inTransaction } from "./inTransaction.ts"
 import * as Batch from "./lanes/batch.ts"
 import * as Lanes from "./lanes/lanes.ts"
 import type { Kind } from "./lanes/state.ts"
@@ -195,8 +195,8 @@ const inTransactionOr = <A, E>(
   without: (span: Tracer.AnySpan | undefined, tracer: Tracer.Tracer | undefined) => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
   Effect.withFiberRuntime((fiber) => {
-    const context = fiber.currentContext as Context.Context<TransactionConnection | Tracer.ParentSpan>
-    if (Option.isSome(Context.getOption(context, TransactionConnection))) return within
+    if (inTransaction(fiber)) return within
+    const context = fiber.currentContext as Context.Context<Tracer.ParentSpan>
     return without(Option.getOrUndefined(Context.getOption(context, Tracer.ParentSpan)), fiber.currentTracer)
   })
 

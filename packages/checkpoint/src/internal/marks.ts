@@ -3,19 +3,8 @@
  *
  * @internal
  */
-import * as Predicate from "effect/Predicate"
+import * as ServerError from "./serverError.ts"
 
 /** Whether that is what a statement failed on. @internal */
-export const failedOn = (error: unknown, mark: string): boolean => {
-  for (let current = error, i = 0; current !== undefined && i < 10; i++) {
-    if (
-      current instanceof Error &&
-      Predicate.hasProperty(current, "code") &&
-      current.code === "22P02" &&
-      current.message.includes(mark)
-    )
-      return true
-    current = Predicate.hasProperty(current, "cause") ? current.cause : undefined
-  }
-  return false
-}
+export const failedOn = (error: unknown, mark: string): boolean =>
+  ServerError.is(error, (code, message) => code === "22P02" && message.includes(mark))

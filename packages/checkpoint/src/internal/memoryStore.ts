@@ -138,7 +138,7 @@ export const make = (
     ancestors: (place, checkpointId, channels) =>
       Effect.sync(() => {
         const space = spaces.get(joined(place.threadId, place.namespace))
-        const ancestors = new Map<string, Rows.Found>()
+        const ancestors = new Map<string, ReturnType<typeof found>>()
         const id = checkpointId ?? latest(space?.checkpoints.keys() ?? [])
         let next = id === undefined ? undefined : space?.checkpoints.get(id)?.parentId
         while (space !== undefined && next != null && !ancestors.has(next)) {
@@ -156,7 +156,7 @@ export const make = (
   }
 }
 
-const found = (space: Space, checkpoint: Rows.CheckpointRow): Rows.Found => ({
+const found = (space: Space, checkpoint: Rows.CheckpointRow) => ({
   checkpoint,
   blobs: Record.namedBlobs(checkpoint).flatMap(([channel, version]) => {
     const blob = space.blobs.get(joined(channel, version))

@@ -16,6 +16,7 @@ import type { CheckpointerError } from "../CheckpointError.ts"
 import type { GetOptions, ListOptions } from "../Checkpointer.ts"
 import * as CheckpointMetrics from "../CheckpointMetrics.ts"
 import * as Trouble from "./lanes/trouble.ts"
+import type { FoundBlob } from "./rows.ts"
 
 /** @internal */
 export type Name = Exclude<CheckpointerError["operation"], "setup">
@@ -23,7 +24,7 @@ export type Name = Exclude<CheckpointerError["operation"], "setup">
 /** What an operation tells about itself on the way. @internal */
 export interface Tell {
   /** Values that were moved. */
-  readonly values: (values: Iterable<{ readonly blob: Uint8Array | null }>) => void
+  readonly values: (values: Iterable<Pick<FoundBlob, "blob">>) => void
   /** Checkpoints that were read. */
   readonly count: (checkpoints: number) => void
 }
@@ -80,7 +81,7 @@ const tell = (labels: Labels, span: Tracer.Span | undefined): Tell => ({
     let bytes = 0
     for (const { blob } of values) {
       count++
-      bytes += blob?.byteLength ?? 0
+      bytes += blob === null ? 0 : typeof blob === "string" ? Buffer.byteLength(blob) : blob.byteLength
     }
     CheckpointMetrics.bytes.unsafeUpdate(bytes, labels)
     span?.attribute("checkpoint.values", count)

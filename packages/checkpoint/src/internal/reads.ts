@@ -8,9 +8,11 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { Ancestor } from "./deltaHistory.ts"
+import { inTransaction } from "./inTransaction.ts"
 import * as Jsonb from "./jsonb.ts"
 import * as PgArray from "./pgArray.ts"
-import type { BlobRow, CheckpointRow, Found, WriteRow } from "./rows.ts"
+import type { BlobRow, CheckpointRow, Found, FoundBlob, WriteRow } from "./rows.ts"
+import * as ServerError from "./serverError.ts"
 import { quote } from "./statements.ts"
 import type { PageQuery, Place, Store } from "./store.ts"
 
@@ -30,7 +32,7 @@ export const make = (
 
   // LIMIT 1 keeps the planner from joining the checkpoint's channels with all blobs of the thread: with it, each
   // channel costs one look-up by key, however long the history is.
-  const get = (which: string) => `WITH found AS (
+  const get = (which: string, value: string) => `WITH found AS (
   SELECT checkpoint_id, parent_checkpoint_id, checkpoint, metadata
   FROM ${table("checkpoints")}
   WHERE thread_id = $1::text AND checkpoint_ns = $2::text ${which}
@@ -38,7 +40,7 @@ export const make = (
 SELECT 'checkpoint', checkpoint_id, parent_checkpoint_id, checkpoint::text, metadata::text, NULL::text, NULL::text
 FROM found
 UNION ALL
-SELECT 'blob', v.key, v.value, b.type, encode(b.blob, 'base64'), NULL, NULL
+SELECT 'blob', v.key, v.value, b.type, ${value}, NULL, NULL
 FROM found
 CROSS JOIN LATERAL jsonb_each_text(found.checkpoint -> 'channel_versions') AS v
 CROSS JOIN LATERAL (
@@ -51,8 +53,14 @@ SELECT 'write', w.task_id, w.channel, w.type, encode(w.blob, 'base64'), w.task_p
 FROM ${table("checkpoint_writes")} AS w
 WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id = (SELECT checkpoint_id FROM found)`
 
-  const getById = get("AND checkpoint_id = $3::text")
-  const getLatest = get(`ORDER BY checkpoint_id${c} DESC LIMIT 1`)
+  const inBase64 = "encode(b.blob, 'base64')"
+  const getBoth = (value: string) => ({
+    byId: get("AND checkpoint_id = $3::text", value),
+    latest: get(`ORDER BY checkpoint_id${c} DESC LIMIT 1`, value)
+  })
+  const getBytes = getBoth(inBase64)
+  // Shorter than in Base64, and need not become bytes before it is parsed. What is no text lets the statement fail.
+  const getTexts = getBoth(`CASE WHEN b.type = 'json' THEN convert_from(b.blob, 'UTF8') ELSE ${inBase64} END`)
 
   const columns = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata"
 
@@ -224,11 +232,17 @@ CROSS JOIN LATERAL (
   return {
     get: (place, checkpointId) => {
       const parameters = [place.threadId, place.namespace]
-      const statement =
-        checkpointId === undefined
-          ? sql.unsafe(getLatest, parameters)
-          : sql.unsafe(getById, [...parameters, checkpointId])
-      return Effect.map(statement.values, (rows) => readOne(place, rows as ReadonlyArray<Row>))
+      const read = ({ byId, latest }: typeof getBytes, isText: boolean) => {
+        const statement =
+          checkpointId === undefined ? sql.unsafe(latest, parameters) : sql.unsafe(byId, [...parameters, checkpointId])
+        return Effect.map(statement.values, (rows) => readOne(place, rows as ReadonlyArray<Row>, isText))
+      }
+      return Effect.withFiberRuntime((fiber) =>
+        // A statement that fails would take the caller's transaction along.
+        inTransaction(fiber)
+          ? read(getBytes, false)
+          : Effect.catchIf(read(getTexts, true), isNoText, () => read(getBytes, false))
+      )
     },
     page: (query) => Effect.map(sql.unsafe(...page(query)).values, (rows) => readPage(rows as ReadonlyArray<Row>)),
     writesTo: (keys, channel) =>
@@ -258,6 +272,9 @@ CROSS JOIN LATERAL (
 
 const fewNamespaces = 32
 
+/** It is no UTF-8 (22021), or the database has another encoding without these characters (22P05). */
+const isNoText = (error: SqlError): boolean => ServerError.is(error, (code) => code === "22021" || code === "22P05")
+
 type Row = ReadonlyArray<string | null>
 
 // What is left of the row from `at` on.
@@ -267,6 +284,13 @@ const toBlob = (row: Row, at: number): BlobRow => ({
   type: text(row[at + 2]),
   // NULL: the channel has a version but no value.
   blob: row[at + 3] == null ? null : bytes(row[at + 3])
+})
+
+const toText = (row: Row): FoundBlob => ({
+  channel: text(row[1]),
+  version: text(row[2]),
+  type: text(row[3]),
+  blob: row[4] ?? null
 })
 
 const toWrite = (row: Row, at: number): WriteRow => ({
@@ -282,12 +306,13 @@ const text = (cell: string | null | undefined): string => cell ?? ""
 
 const bytes = (base64: string | null | undefined): Buffer => Buffer.from(text(base64), "base64")
 
-const readOne = (place: Place, rows: ReadonlyArray<Row>): Found | undefined => {
+/** `isText`: JSON has come as a text. */
+const readOne = (place: Place, rows: ReadonlyArray<Row>, isText: boolean): Found | undefined => {
   let checkpoint: CheckpointRow | undefined
-  const blobs: Array<BlobRow> = []
+  const blobs: Array<FoundBlob> = []
   const writes: Array<WriteRow> = []
   for (const row of rows) {
-    if (row[0] === "blob") blobs.push(toBlob(row, 1))
+    if (row[0] === "blob") blobs.push(isText && row[3] === "json" ? toText(row) : toBlob(row, 1))
     else if (row[0] === "write") writes.push(toWrite(row, 1))
     else {
       checkpoint = {

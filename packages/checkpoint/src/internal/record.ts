@@ -154,7 +154,7 @@ export const toTuple = Settled.fn(function* (
   const values = withValues && inline !== undefined ? yield* decodeObject(codec, Json.print(inline), inValues) : {}
   for (const { blob, channel, type } of blobs) {
     if (blob === null) continue
-    const value = codec.decode({ type, data: blob }, { part: "channel", channel })
+    const value = decodeBlob(codec, type, blob, { part: "channel", channel })
     define(values, channel, Settled.valueOf(value) ?? (yield* value))
   }
   if (sends.length > 0) {
@@ -176,6 +176,18 @@ export const toTuple = Settled.fn(function* (
     pendingWrites: writes.length === 0 ? [] : yield* toPendingWrites(codec, [...writes].sort(byApplication))
   }
 })
+
+const decodeBlob = (
+  codec: Codec.Service,
+  type: string,
+  blob: Uint8Array | string,
+  at: Codec.Location
+): Effect.Effect<unknown, SerializationError> =>
+  typeof blob !== "string"
+    ? codec.decode({ type, data: blob }, at)
+    : codec === Codec.json && type === "json"
+      ? JsonText.decode(() => blob, at)
+      : codec.decode({ type, data: toUtf8.encode(blob) }, at)
 
 /** @internal */
 export const toPendingWrites = Settled.fn(function* (
@@ -270,9 +282,7 @@ const decodeObject = (
   text: string,
   at: Codec.Location
 ): Effect.Effect<JsonObject, SerializationError> =>
-  (codec === Codec.json
-    ? JsonText.decode(() => text, at)
-    : codec.decode({ type: "json", data: toUtf8.encode(text) }, at)) as Effect.Effect<JsonObject, SerializationError>
+  decodeBlob(codec, "json", text, at) as Effect.Effect<JsonObject, SerializationError>
 
 /** The order in which a graph applies writes. @internal */
 export const byApplication = (a: WriteRow, b: WriteRow): number =>

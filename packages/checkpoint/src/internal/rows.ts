@@ -83,10 +83,15 @@ export interface CommitRows {
   readonly writes: ReadonlyArray<WritesRows>
 }
 
+/** A blob that was read: as a text, where it is one in UTF-8, it need not become bytes before it is parsed. @internal */
+export interface FoundBlob extends Omit<BlobRow, "blob"> {
+  readonly blob: Uint8Array | string | null
+}
+
 /** A checkpoint with all its rows, these in any order. @internal */
 export interface Found {
   readonly checkpoint: CheckpointRow
-  readonly blobs: ReadonlyArray<BlobRow>
+  readonly blobs: ReadonlyArray<FoundBlob>
   readonly writes: ReadonlyArray<WriteRow>
   /** What was sent to the tasks of a checkpoint before version 4 (see `pendingSends.ts`). */
   readonly sends?: ReadonlyArray<WriteRow> | undefined

@@ -3,13 +3,12 @@
  *
  * @internal
  */
-import { type SqlClient, TransactionConnection } from "@effect/sql/SqlClient"
+import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import { CheckpointerError, type LeaseLost } from "../../CheckpointError.ts"
 import { failingAs, type Writer } from "../groupCommit.ts"
+import { inTransaction } from "../inTransaction.ts"
 import * as Batch from "../lanes/batch.ts"
 import * as Trouble from "../lanes/trouble.ts"
 import * as PgArray from "../pgArray.ts"
@@ -125,13 +124,12 @@ export const fencing = (
 }
 
 const outsideOfTransactions = <A>(effect: Effect.Effect<A, CheckpointerError>): Effect.Effect<A, CheckpointerError> =>
-  Effect.withFiberRuntime((fiber) => {
-    const context = fiber.currentContext as Context.Context<TransactionConnection>
-    return Option.isNone(Context.getOption(context, TransactionConnection))
-      ? effect
-      : new CheckpointerError({ operation: "withThreadLock", cause: new Error(inTransaction) })
-  })
+  Effect.withFiberRuntime((fiber) =>
+    inTransaction(fiber)
+      ? new CheckpointerError({ operation: "withThreadLock", cause: new Error(tooLateForLock) })
+      : effect
+  )
 
-const inTransaction =
+const tooLateForLock =
   "A transaction is open, which would see the thread as it was before the lock, and end after it. " +
   "Take the lock first, and begin the transaction within it"

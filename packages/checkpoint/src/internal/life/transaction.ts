@@ -4,12 +4,11 @@
  *
  * @internal
  */
-import { type SqlClient, TransactionConnection } from "@effect/sql/SqlClient"
+import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type { Exclusively, Objection, Task } from "../groupCommit.ts"
+import { inTransaction } from "../inTransaction.ts"
 import * as Lease from "../lease/lease.ts"
 import type { SqlLeases } from "../lease/sql.ts"
 import type { WriteError } from "../store.ts"
@@ -34,8 +33,7 @@ export const make =
   (threadIds, effect) => {
     const lock = sql.unsafe(statement, [lockClass, threadIds.map((threadId) => `${schema}\u001f${threadId}`)])
     return Effect.withFiberRuntime((fiber) => {
-      const context = fiber.currentContext as Context.Context<TransactionConnection>
-      const nested = Option.isSome(Context.getOption(context, TransactionConnection))
+      const nested = inTransaction(fiber)
       return sql.withTransaction(
         // Under a stricter default the snapshot would be older than the lock.
         Effect.zipRight(

@@ -1,0 +1,37 @@
+/**
+ * What the cores do while nobody needs them.
+ *
+ * A virtual machine's core that sleeps takes some 25 µs to wake up, twice in each round trip to a server near by: as long as
+ * the round trip itself. Whoever is measured alone waits for that, and it says nothing about what is measured.
+ */
+import { spawn } from "node:child_process"
+import { availableParallelism } from "node:os"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+
+/** Ends by itself when its parent has gone. */
+const program = `const parent = process.ppid
+while (process.ppid === parent) for (const end = Date.now() + 100; Date.now() < end; ) {}`
+
+const idler: Effect.Effect<boolean, never, Scope.Scope> = Effect.suspend(() => {
+  const start = Effect.async<ReturnType<typeof spawn> | undefined>((resume) => {
+    const child = spawn("chrt", ["--idle", "0", process.execPath, "-e", program], { stdio: "ignore" })
+    child.once("error", () => resume(Effect.succeed(undefined)))
+    child.once("spawn", () => resume(Effect.succeed(child)))
+  })
+  return Effect.map(
+    Effect.acquireRelease(start, (child) => Effect.sync(() => child?.kill("SIGKILL"))),
+    (child) => child !== undefined
+  )
+})
+
+/**
+ * Keeps the cores from sleeping until the scope closes, with processes that run only where nobody else wants to. `false`
+ * where the system has no such processes (other than Linux with util-linux).
+ *
+ * Not for what waits for a disk: it has to wait for these then.
+ */
+export const keepAwake: Effect.Effect<boolean, never, Scope.Scope> = Effect.map(
+  Effect.all(Array.from({ length: availableParallelism() }, () => idler)),
+  (started) => started.every(Boolean)
+)
