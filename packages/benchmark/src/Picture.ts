@@ -30,10 +30,10 @@ export const draw = (bars: ReadonlyArray<Bar>, { colours, label }: Options): str
   const { document } = parseHTML("<!doctype html><html><body></body></html>")
   const svg = Plot.plot({
     document,
-    width: 960,
+    width: 550 + widthOf(rows) + widthOf(names),
     height: 80 + rows.length * (10 + 13 * names.length),
-    marginLeft: 250,
-    marginRight: 160,
+    marginLeft: widthOf(rows),
+    marginRight: widthOf(names),
     marginBottom: 45,
     x: {
       type: "log",
@@ -71,3 +71,6 @@ export const draw = (bars: ReadonlyArray<Bar>, { colours, label }: Options): str
   svg.setAttribute("style", "background: white; font: 11px sans-serif")
   return svg.outerHTML
 }
+
+/** In pixels, for a text of 11 in whichever sans-serif there is, with some room beside it. */
+const widthOf = (texts: ReadonlyArray<string>): number => 20 + 7 * Math.max(...texts.map(({ length }) => length))
