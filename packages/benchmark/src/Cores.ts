@@ -9,15 +9,19 @@ import { availableParallelism } from "node:os"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
-/** Ends by itself when its parent has gone. */
-const program = `const parent = process.ppid
+/** Says that it runs, and ends by itself when its parent has gone. */
+const program = `require("node:fs").writeSync(1, "runs")
+const parent = process.ppid
 while (process.ppid === parent) for (const end = Date.now() + 100; Date.now() < end; ) {}`
 
 const idler: Effect.Effect<boolean, never, Scope.Scope> = Effect.suspend(() => {
   const start = Effect.async<ReturnType<typeof spawn> | undefined>((resume) => {
-    const child = spawn("chrt", ["--idle", "0", process.execPath, "-e", program], { stdio: "ignore" })
-    child.once("error", () => resume(Effect.succeed(undefined)))
-    child.once("spawn", () => resume(Effect.succeed(child)))
+    const child = spawn("chrt", ["--idle", "0", process.execPath, "-e", program], {
+      stdio: ["ignore", "pipe", "ignore"]
+    })
+    child.stdout.once("data", () => resume(Effect.succeed(child)))
+    // There is no such command, or it is not allowed here.
+    for (const end of ["error", "exit"]) child.once(end, () => resume(Effect.succeed(undefined)))
   })
   return Effect.map(
     Effect.acquireRelease(start, (child) => Effect.sync(() => child?.kill("SIGKILL"))),

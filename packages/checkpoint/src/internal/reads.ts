@@ -59,7 +59,9 @@ WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id 
     latest: get(`ORDER BY checkpoint_id${c} DESC LIMIT 1`, value)
   })
   const getBytes = getBoth(inBase64)
-  // Shorter than in Base64, and need not become bytes before it is parsed. What is no text lets the statement fail.
+  // Shorter than in Base64, and need not become bytes before it is parsed. What is no text lets the statement fail: it is an
+  // error in the server's log, so after the first one no text is asked for any more.
+  let areTexts = true
   const getTexts = getBoth(`CASE WHEN b.type = 'json' THEN convert_from(b.blob, 'UTF8') ELSE ${inBase64} END`)
 
   const columns = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata"
@@ -239,9 +241,12 @@ CROSS JOIN LATERAL (
       }
       return Effect.withFiberRuntime((fiber) =>
         // A statement that fails would take the caller's transaction along.
-        inTransaction(fiber)
+        !areTexts || inTransaction(fiber)
           ? read(getBytes, false)
-          : Effect.catchIf(read(getTexts, true), isNoText, () => read(getBytes, false))
+          : Effect.catchIf(read(getTexts, true), isNoText, () => {
+              areTexts = false
+              return read(getBytes, false)
+            })
       )
     },
     page: (query) => Effect.map(sql.unsafe(...page(query)).values, (rows) => readPage(rows as ReadonlyArray<Row>)),
