@@ -12,7 +12,7 @@ import type * as Scope from "effect/Scope"
 /** Says that it runs, and ends by itself when its parent has gone. */
 const program = `require("node:fs").writeSync(1, "runs")
 const parent = process.ppid
-while (process.ppid === parent) for (const end = Date.now() + 100; Date.now() < end; ) {}`
+while (process.ppid === parent) for (const end = performance.now() + 100; performance.now() < end; ) {}`
 
 const idler: Effect.Effect<boolean, never, Scope.Scope> = Effect.suspend(() => {
   const start = Effect.async<ReturnType<typeof spawn> | undefined>((resume) => {
