@@ -48,14 +48,19 @@ export const measure = (server: Server, effort: Effort, tell: (row: Row.Row) => 
 
     const latest = (name: string, threadId: string, target: number | undefined) =>
       row(name, target, [() => getWithStock(stock, threadId), () => get(ours, threadId), () => get(onSqlPg, threadId)])
-    for (const { target, threadId } of threads) {
-      if (target !== undefined)
-        tell(yield* latest(`getTuple, ${threadId}, cores asleep in between`, threadId, undefined))
+    // Where they can't be kept awake all rows are of cores that sleep.
+    const canKeepAwake = yield* Effect.scoped(Cores.keepAwake)
+    const asleep = ", cores asleep in between"
+    if (canKeepAwake) {
+      for (const { target, threadId } of threads) {
+        if (target !== undefined) tell(yield* latest(`getTuple, ${threadId}${asleep}`, threadId, undefined))
+      }
+      yield* Cores.keepAwake
     }
-    const awake = (yield* Cores.keepAwake) ? "" : ", cores asleep in between"
+    const suffix = canKeepAwake ? "" : asleep
     const times = new Map<string, number>()
     for (const { length, target, threadId } of threads) {
-      const made = yield* latest(`getTuple, ${threadId}${awake}`, threadId, target)
+      const made = yield* latest(`getTuple, ${threadId}${suffix}`, threadId, target)
       times.set(threadId, made.cells[1]!.value)
       tell(length === 10_000 ? { ...made, goals: [...made.goals, flat(times)] } : made)
     }
@@ -67,7 +72,7 @@ export const measure = (server: Server, effort: Effort, tell: (row: Row.Row) => 
     ] as const) {
       const namespace = where === "one namespace" ? "" : undefined
       tell(
-        yield* row(`list(limit 10), ${threadId}, ${where}${awake}`, undefined, [
+        yield* row(`list(limit 10), ${threadId}, ${where}${suffix}`, undefined, [
           () => listWithStock(stock, threadId, namespace),
           () => list(ours, threadId, namespace),
           () => list(onSqlPg, threadId, namespace)

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { EmbeddedPostgres } from "@checkpool/embedded"
 import { describe, expect, it, layer } from "@effect/vitest"
-import { Effect, Redacted } from "effect"
+import { Effect, Fiber, Redacted } from "effect"
 import * as Pg from "pg"
 import Cursor from "pg-cursor"
 import * as Driver from "../src/internal/driver.ts"
@@ -105,6 +105,13 @@ layer(ServerLive, { excludeTestServices: true, timeout: "60 seconds" })("the dri
       yield* ask(select)
       yield* ask(select)
       expect(described).toBe(3)
+      // Closed while it runs: what is known of it then holds for the next one of that name.
+      const running = yield* Effect.fork(ask(select))
+      yield* Effect.yieldNow()
+      Driver.closeStatements(client, [select])
+      yield* Fiber.join(running)
+      for (let i = 0; i < 3; i++)
+        expect(yield* ask(select)).toEqual([[{ one: 1, two: "two" }], ["one", "two"], "SELECT"])
       // What failed before its columns were known has them described the next time.
       const fail = "SELECT 1 / $1::int AS one"
       yield* Effect.flip(

@@ -3,8 +3,8 @@
  *
  * @internal
  */
-import * as ServerError from "./serverError.ts"
+import { someWithCode } from "./causes.ts"
 
 /** Whether that is what a statement failed on. @internal */
 export const failedOn = (error: unknown, mark: string): boolean =>
-  ServerError.is(error, (code, message) => code === "22P02" && message.includes(mark))
+  someWithCode(error, (code, message) => code === "22P02" && message.includes(mark))

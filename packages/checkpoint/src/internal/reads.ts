@@ -7,12 +7,12 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import { someWithCode } from "./causes.ts"
 import type { Ancestor } from "./deltaHistory.ts"
 import { inTransaction } from "./inTransaction.ts"
 import * as Jsonb from "./jsonb.ts"
 import * as PgArray from "./pgArray.ts"
 import type { BlobRow, CheckpointRow, Found, FoundBlob, WriteRow } from "./rows.ts"
-import * as ServerError from "./serverError.ts"
 import { quote } from "./statements.ts"
 import type { PageQuery, Place, Store } from "./store.ts"
 
@@ -54,15 +54,18 @@ FROM ${table("checkpoint_writes")} AS w
 WHERE w.thread_id = $1::text AND w.checkpoint_ns = $2::text AND w.checkpoint_id = (SELECT checkpoint_id FROM found)`
 
   const inBase64 = "encode(b.blob, 'base64')"
-  const getBoth = (value: string) => ({
+  const getBoth = (value: string, toBlob: (row: Row) => FoundBlob) => ({
     byId: get("AND checkpoint_id = $3::text", value),
-    latest: get(`ORDER BY checkpoint_id${c} DESC LIMIT 1`, value)
+    latest: get(`ORDER BY checkpoint_id${c} DESC LIMIT 1`, value),
+    toBlob
   })
-  const getBytes = getBoth(inBase64)
+  const getBytes = getBoth(inBase64, (row) => toBlob(row, 1))
   // Shorter than in Base64, and need not become bytes before it is parsed. What is no text lets the statement fail: it is an
   // error in the server's log, so after the first one no text is asked for any more.
   let areTexts = true
-  const getTexts = getBoth(`CASE WHEN b.type = 'json' THEN convert_from(b.blob, 'UTF8') ELSE ${inBase64} END`)
+  const getTexts = getBoth(`CASE WHEN b.type = 'json' THEN convert_from(b.blob, 'UTF8') ELSE ${inBase64} END`, (row) =>
+    row[3] === "json" ? toText(row, 1) : toBlob(row, 1)
+  )
 
   const columns = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata"
 
@@ -234,18 +237,18 @@ CROSS JOIN LATERAL (
   return {
     get: (place, checkpointId) => {
       const parameters = [place.threadId, place.namespace]
-      const read = ({ byId, latest }: typeof getBytes, isText: boolean) => {
+      const read = ({ byId, latest, toBlob }: typeof getBytes) => {
         const statement =
           checkpointId === undefined ? sql.unsafe(latest, parameters) : sql.unsafe(byId, [...parameters, checkpointId])
-        return Effect.map(statement.values, (rows) => readOne(place, rows as ReadonlyArray<Row>, isText))
+        return Effect.map(statement.values, (rows) => readOne(place, rows as ReadonlyArray<Row>, toBlob))
       }
       return Effect.withFiberRuntime((fiber) =>
         // A statement that fails would take the caller's transaction along.
         !areTexts || inTransaction(fiber)
-          ? read(getBytes, false)
-          : Effect.catchIf(read(getTexts, true), isNoText, () => {
+          ? read(getBytes)
+          : Effect.catchIf(read(getTexts), isNoText, () => {
               areTexts = false
-              return read(getBytes, false)
+              return read(getBytes)
             })
       )
     },
@@ -278,7 +281,7 @@ CROSS JOIN LATERAL (
 const fewNamespaces = 32
 
 /** It is no UTF-8 (22021), or the database has another encoding without these characters (22P05). */
-const isNoText = (error: SqlError): boolean => ServerError.is(error, (code) => code === "22021" || code === "22P05")
+const isNoText = (error: SqlError): boolean => someWithCode(error, (code) => code === "22021" || code === "22P05")
 
 type Row = ReadonlyArray<string | null>
 
@@ -291,11 +294,11 @@ const toBlob = (row: Row, at: number): BlobRow => ({
   blob: row[at + 3] == null ? null : bytes(row[at + 3])
 })
 
-const toText = (row: Row): FoundBlob => ({
-  channel: text(row[1]),
-  version: text(row[2]),
-  type: text(row[3]),
-  blob: row[4] ?? null
+const toText = (row: Row, at: number): FoundBlob => ({
+  channel: text(row[at]),
+  version: text(row[at + 1]),
+  type: text(row[at + 2]),
+  blob: row[at + 3] ?? null
 })
 
 const toWrite = (row: Row, at: number): WriteRow => ({
@@ -311,13 +314,12 @@ const text = (cell: string | null | undefined): string => cell ?? ""
 
 const bytes = (base64: string | null | undefined): Buffer => Buffer.from(text(base64), "base64")
 
-/** `isText`: JSON has come as a text. */
-const readOne = (place: Place, rows: ReadonlyArray<Row>, isText: boolean): Found | undefined => {
+const readOne = (place: Place, rows: ReadonlyArray<Row>, toBlob: (row: Row) => FoundBlob): Found | undefined => {
   let checkpoint: CheckpointRow | undefined
   const blobs: Array<FoundBlob> = []
   const writes: Array<WriteRow> = []
   for (const row of rows) {
-    if (row[0] === "blob") blobs.push(isText && row[3] === "json" ? toText(row) : toBlob(row, 1))
+    if (row[0] === "blob") blobs.push(toBlob(row))
     else if (row[0] === "write") writes.push(toWrite(row, 1))
     else {
       checkpoint = {

@@ -20,7 +20,7 @@ export const check = (state: State<Item>, books: Books, moment: Moment): void =>
   const waiting = books.queue()
   law(state.queued === waiting.queued, `queued is ${state.queued}, the books say ${waiting.queued}`)
   law(state.queuedBytes === waiting.queuedBytes, `bytes are ${state.queuedBytes}, the books say ${waiting.queuedBytes}`)
-  law(state.inFlight === books.flights.length, "flights and books differ")
+  law(state.inFlight.size === books.flights.length, "flights and books differ")
   law(books.flights.length <= state.config.maxInFlight, `${books.flights.length} in flight`)
   const lines = books.lines()
   law(state.lines.size === lines.length, `${state.lines.size} lines, the books say ${lines.length}`)

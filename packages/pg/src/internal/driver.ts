@@ -160,7 +160,6 @@ interface Query {
   _accumulateRows: unknown
   submit(connection: Wire): Error | null
   handleRowDescription(message: Described): void
-  handleDataRow(message: { readonly fields: Array<unknown> }): void
   handleCommandComplete(message: unknown, connection: Wire): void
   handleReadyForQuery(connection: Wire): void
 }
@@ -230,10 +229,12 @@ class PreparedQuery extends (Pg.Query as unknown as new (
   }
 
   /** As if they had been described again, in a fraction of the time. How types are parsed may have changed since. */
-  private recall({ empty, fields }: Columns): void {
+  private recall(columns: Columns): void {
+    const { empty, fields } = columns
+    this.described = columns
     const result = this._result
     const types = result._types ?? Pg.types
-    // Each result has a list of its own: it is the caller's.
+    // Each result has a list of its own, here and where it is noted: it is the caller's.
     result.fields = [...fields]
     result._parsers = fields.map(({ dataTypeID, format }) => types.getTypeParser(dataTypeID, format))
     result._prebuiltEmptyResultObject = empty
@@ -245,18 +246,13 @@ class PreparedQuery extends (Pg.Query as unknown as new (
     super.handleRowDescription(message)
   }
 
-  override handleDataRow(message: { readonly fields: Array<unknown> }): void {
-    super.handleDataRow(message)
-    // V8 comes to make this list where garbage is hardly ever looked for, and there it would hold on to the texts.
-    message.fields.length = 0
-  }
-
   override handleCommandComplete(message: unknown, connection: Wire): void {
     if (this.name !== undefined) {
-      const known = descriptions.get(connection) ?? new Map<string, Columns>()
-      if (known.size === 0) descriptions.set(connection, known)
-      if (!known.has(this.name)) {
-        known.set(this.name, { ...this.described, empty: this._result._prebuiltEmptyResultObject })
+      const known = descriptions.get(connection)
+      if (known?.has(this.name) !== true) {
+        const columns = { fields: [...this.described.fields], empty: this._result._prebuiltEmptyResultObject }
+        if (known === undefined) descriptions.set(connection, new Map([[this.name, columns]]))
+        else known.set(this.name, columns)
       }
     }
     super.handleCommandComplete(message, connection)

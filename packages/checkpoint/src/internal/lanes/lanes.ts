@@ -171,7 +171,7 @@ class Interpreter<A, E> {
 
   stats(): Stats {
     const { inFlight, queued, queuedBytes, totals } = this.state
-    return { queued, queuedBytes, inFlight, ...totals }
+    return { queued, queuedBytes, inFlight: inFlight.size, ...totals }
   }
 
   oldest(): number {

@@ -72,8 +72,7 @@ export class State<A> {
   queued = 0
   queuedReady = 0
   queuedBytes = 0
-  /** Flushes. */
-  inFlight = 0
+  readonly inFlight = new Set<Ticket.Flush<A>>()
   readonly settled: Array<Ticket.Ticket<A>> = []
   /** No deadline lies before this; `tick` makes it exact. */
   wakeAt = Number.POSITIVE_INFINITY
@@ -136,11 +135,11 @@ export class State<A> {
     }
     // After a failure one flush finds out whether things are well again.
     const lanes = this.failures > 0 ? 1 : this.config.maxInFlight
-    while (this.inFlight < lanes && this.ready.size > 0) {
+    while (this.inFlight.size < lanes && this.ready.size > 0) {
       // A line can't be split, so it is no use to leave lanes for more than there are; and to split a few takes longer than to
       // send them together.
       const worthwhile = Math.max(1, Math.floor(this.queuedReady / minShare))
-      const free = Math.min(lanes - this.inFlight, this.ready.size, worthwhile)
+      const free = Math.min(lanes - this.inFlight.size, this.ready.size, worthwhile)
       flushes.push(this.take(Math.min(this.config.maxBatch, Math.ceil(this.queuedReady / free))))
     }
     return flushes
@@ -148,7 +147,7 @@ export class State<A> {
 
   /** Committed. */
   succeeded(flush: Ticket.Flush<A>): void {
-    if (!flush.inFlight) return
+    if (!this.inFlight.delete(flush)) return
     this.failures = 0
     this.pausedUntil = Number.NEGATIVE_INFINITY
     const done = { _tag: "Done", batch: flush.tickets.length } as const
@@ -157,7 +156,7 @@ export class State<A> {
   }
 
   failed(flush: Ticket.Flush<A>, kind: Kind, failure: unknown, now: number): void {
-    if (!flush.inFlight) return
+    if (!this.inFlight.delete(flush)) return
     if (kind === "saturated" || kind === "lost") this.pause(now)
     if (kind === "refused" && flush.tickets.length > 1) this.totals.split++
     // From the back, so that each one comes to stand before those that it came before.
@@ -227,12 +226,13 @@ export class State<A> {
         bytes += ticket.bytes
       }
     }
-    this.inFlight++
+    const flush = { tickets }
+    this.inFlight.add(flush)
     this.totals.flushes++
     this.totals.flushed += tickets.length
     this.totals.bytes += bytes
     this.totals.largest = Math.max(this.totals.largest, tickets.length)
-    return { tickets, inFlight: true }
+    return flush
   }
 
   private goesAgain(ticket: Ticket.Ticket<A>, kind: Kind, batch: number): boolean {
@@ -262,8 +262,6 @@ export class State<A> {
 
   /** Its lines are free for the next flush. */
   private land(flush: Ticket.Flush<A>): void {
-    flush.inFlight = false
-    this.inFlight--
     for (const { line } of flush.tickets) {
       if (!line.busy) continue
       line.busy = false
@@ -321,7 +319,7 @@ export class State<A> {
   }
 
   private finish(): void {
-    if (this.phase === "draining" && this.queued === 0 && this.inFlight === 0) this.phase = "closed"
+    if (this.phase === "draining" && this.queued === 0 && this.inFlight.size === 0) this.phase = "closed"
   }
 }
 

@@ -83,7 +83,6 @@ export class Ticket<A> extends Operation<A> {
 /** A batch that has been sent, or is about to be. @internal */
 export interface Flush<A> {
   readonly tickets: Array<Ticket<A>>
-  inFlight: boolean
 }
 
 /**

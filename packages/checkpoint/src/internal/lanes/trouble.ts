@@ -5,17 +5,15 @@
  * @internal
  */
 import * as Predicate from "effect/Predicate"
+import { causes } from "../causes.ts"
 import type { Kind } from "./state.ts"
 
 /** @internal */
 export const kindOf = (error: unknown): Kind => {
-  const seen = new Set<unknown>()
   // From the outside in: a pool that is down says so, and carries the reason along.
-  for (let current = error; current !== undefined && !seen.has(current); ) {
-    seen.add(current)
-    const kind = ofTag(current) ?? ofCode(current)
+  for (const cause of causes(error)) {
+    const kind = ofTag(cause) ?? ofCode(cause)
     if (kind !== undefined) return kind
-    current = Predicate.hasProperty(current, "cause") ? current.cause : undefined
   }
   return "refused"
 }
